@@ -1,0 +1,315 @@
+//! Files: the artifacts that jobs leave behind and the inputs that clients upload.
+//!
+//! The bytes live in an object store under names of our own, which never come from outside; rows
+//! say whose they are. A file counts once its row is committed; until then it goes away by itself,
+//! or, where the process died, with the next start.
+
+pub mod routes;
+pub mod store;
+mod upload;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use protocol::{ErrorCode, Sha256Hex};
+use sha2::{Digest as _, Sha256};
+use ulid::Ulid;
+
+use crate::app::random_u128;
+use crate::error::ApiError;
+
+/// How much of an upload is held in memory before it goes to the store.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Where files are until a row names them.
+const INCOMING: &str = "incoming";
+
+/// A mebibyte, in bytes.
+const MIB: u64 = 1024 * 1024;
+
+/// Where the bytes of files are kept.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    objects: Arc<dyn ObjectStore>,
+}
+
+/// What kind of file it is: the first part of its name in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Left behind by a job.
+    Artifact,
+    /// Uploaded by a client.
+    Input,
+}
+
+/// A file in the store that no row names yet: dropped without [`Unclaimed::claim`], it is removed.
+#[derive(Debug)]
+pub struct Unclaimed {
+    artifacts: Artifacts,
+    /// Where it is.
+    at: Option<Path>,
+    /// Where it is to be once a row names it.
+    location: Path,
+    /// Its hash.
+    pub sha256: Sha256Hex,
+    /// Its size.
+    pub size_bytes: i64,
+}
+
+impl Artifacts {
+    /// A directory, made if it is not there, for this user alone. Uploads that a killed process
+    /// left unfinished are removed; should another process be at one, its sender sends it again.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn local(dir: &FilePath) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        match std::fs::remove_dir_all(dir.join(INCOMING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A miner deletes its copy once its proof was accepted: ours must survive a power cut.
+        let files = LocalFileSystem::new_with_prefix(dir).map_err(io::Error::other)?;
+        Ok(Self { objects: Arc::new(files.with_fsync(true)) })
+    }
+
+    /// This process's memory.
+    pub fn memory() -> Self {
+        Self { objects: Arc::new(InMemory::new()) }
+    }
+
+    /// Streams `chunks` into the store, hashing on the way.
+    ///
+    /// # Errors
+    /// `PAYLOAD_TOO_LARGE` beyond `max_bytes`, what `chunks` says, or `INTERNAL` where the store
+    /// fails. Nothing is kept then.
+    pub async fn put(
+        &self,
+        kind: Kind,
+        max_bytes: u64,
+        mut chunks: impl Stream<Item = Result<Bytes, ApiError>> + Unpin,
+    ) -> Result<Unclaimed, ApiError> {
+        let (at, location) = new_locations(kind);
+        let upload = self.objects.put_multipart(&at).await.map_err(store_failed)?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, CHUNK_BYTES);
+        let mut hash = Sha256::new();
+        let mut size: u64 = 0;
+        // Leaving early drops the writer, which takes what it wrote with it.
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            size = size.saturating_add(chunk.len() as u64);
+            if size > max_bytes {
+                return Err(too_large(max_bytes));
+            }
+            hash.update(&chunk);
+            writer.wait_for_capacity(1).await.map_err(store_failed)?;
+            writer.write(&chunk);
+        }
+        writer.finish().await.map_err(store_failed)?;
+        Ok(Unclaimed {
+            artifacts: self.clone(),
+            at: Some(at),
+            location,
+            sha256: Sha256Hex::from_bytes(hash.finalize().into()),
+            size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Streams a file out of the store.
+    ///
+    /// # Errors
+    /// `INTERNAL` where it is not there although a row says so, or the store fails.
+    pub async fn open(
+        &self,
+        location: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, ApiError> {
+        let found = self.objects.get(&Path::from(location)).await.map_err(store_failed)?;
+        Ok(found.into_stream())
+    }
+
+    /// Removes files whose rows are gone. What cannot be removed is logged and left.
+    pub async fn remove(&self, locations: &[String]) {
+        for location in locations {
+            match self.objects.delete(&Path::from(location.as_str())).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => tracing::warn!(%error, %location, "a file could not be removed"),
+            }
+        }
+    }
+}
+
+impl Unclaimed {
+    /// Its name in the store, once it is placed.
+    pub fn location(&self) -> &str {
+        self.location.as_ref()
+    }
+
+    /// Moves it to where its row says: to be called before that row is committed.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the store fails.
+    pub async fn place(&mut self) -> Result<(), ApiError> {
+        if let Some(at) = &self.at {
+            let objects = &self.artifacts.objects;
+            objects.rename(at, &self.location).await.map_err(store_failed)?;
+            self.at = Some(self.location.clone());
+        }
+        Ok(())
+    }
+
+    /// A row names it now: it stays.
+    pub fn claim(mut self) {
+        self.at = None;
+    }
+
+    /// Refuses it unless it has the hash that was announced.
+    ///
+    /// # Errors
+    /// `HASH_MISMATCH`.
+    pub fn expect(&self, announced: Option<Sha256Hex>) -> Result<(), ApiError> {
+        match announced {
+            Some(expected) if expected != self.sha256 => {
+                let message = "the bytes that arrived do not have the announced SHA-256";
+                Err(ApiError::new(ErrorCode::HashMismatch, message)
+                    .with("expected", expected.to_string())
+                    .with("actual", self.sha256.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        let Some(at) = self.at.take() else { return };
+        let artifacts = self.artifacts.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { artifacts.remove(&[at.into()]).await });
+        }
+    }
+}
+
+/// Where a new file arrives, and where it is to be.
+fn new_locations(kind: Kind) -> (Path, Path) {
+    let area = match kind {
+        Kind::Artifact => "artifacts",
+        Kind::Input => "inputs",
+    };
+    let id = Ulid(random_u128()).to_string();
+    // Two levels, so that no directory gets a million entries.
+    let location = format!("{area}/{}/{id}", &id[id.len() - 2..]);
+    (Path::from(format!("{INCOMING}/{id}")), Path::from(location))
+}
+
+/// `PAYLOAD_TOO_LARGE`, saying what would have been taken.
+pub fn too_large(max_bytes: u64) -> ApiError {
+    ApiError::new(ErrorCode::PayloadTooLarge, format!("at most {max_bytes} bytes are taken here"))
+        .with("max_bytes", max_bytes)
+}
+
+fn store_failed(error: StoreError) -> ApiError {
+    tracing::error!(%error, "the artifact store failed");
+    ApiError::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn chunks(parts: &[&'static str]) -> impl Stream<Item = Result<Bytes, ApiError>> + Unpin {
+        let parts: Vec<_> =
+            parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect();
+        stream::iter(parts)
+    }
+
+    fn files(dir: &FilePath) -> usize {
+        let entries = std::fs::read_dir(dir).map(|entries| entries.flatten().collect::<Vec<_>>());
+        let count = |path: &FilePath| if path.is_dir() { files(path) } else { 1 };
+        entries.unwrap_or_default().iter().map(|entry| count(&entry.path())).sum()
+    }
+
+    /// Removal is spawned: waits until nothing else is left to run, without a clock.
+    async fn until_gone(dir: &FilePath) {
+        while files(dir) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_in_comes_out_and_goes_away_with_its_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::local(dir.path()).unwrap();
+        let mut stored =
+            artifacts.put(Kind::Artifact, 12, chunks(&["hello ", "world\n"])).await.unwrap();
+        assert_eq!(stored.sha256, Sha256Hex::of(b"hello world\n"));
+        assert_eq!(stored.size_bytes, 12);
+        let location = stored.location().to_owned();
+        stored.place().await.unwrap();
+        stored.claim();
+        let out: Vec<_> = artifacts.open(&location).await.unwrap().collect().await;
+        let out: Vec<u8> = out.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
+        assert_eq!(out, b"hello world\n");
+        artifacts.remove(&[location.clone(), location]).await;
+        assert_eq!(files(dir.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::local(dir.path()).unwrap();
+        let refused = artifacts.put(Kind::Input, 5, chunks(&["hello", "!"])).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::PayloadTooLarge);
+        let broken = stream::iter([Ok(Bytes::from_static(b"x")), Err(ApiError::overloaded())]);
+        assert!(artifacts.put(Kind::Input, 5, broken).await.is_err());
+        let unclaimed = artifacts.put(Kind::Input, 5, chunks(&["hello"])).await.unwrap();
+        assert_eq!(unclaimed.expect(Some(Sha256Hex::of(b"hello"))), Ok(()));
+        let mismatch = unclaimed.expect(Some(Sha256Hex::of(b"other"))).unwrap_err();
+        assert_eq!(mismatch.code, ErrorCode::HashMismatch);
+        assert!(files(dir.path()) >= 1);
+        drop(unclaimed);
+        until_gone(dir.path()).await;
+    }
+
+    #[tokio::test]
+    async fn a_placed_file_without_a_row_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::local(dir.path()).unwrap();
+        let mut stored = artifacts.put(Kind::Input, 5, chunks(&["hello"])).await.unwrap();
+        stored.place().await.unwrap();
+        drop(stored);
+        until_gone(dir.path()).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::local(dir.path()).unwrap();
+        let mut kept = artifacts.put(Kind::Input, 5, chunks(&["kept"])).await.unwrap();
+        kept.place().await.unwrap();
+        kept.claim();
+        // Never dropped: as if the process had ended here.
+        std::mem::forget(artifacts.put(Kind::Input, 5, chunks(&["lost"])).await.unwrap());
+        assert_eq!(files(dir.path()), 2);
+        Artifacts::local(dir.path()).unwrap();
+        assert_eq!(files(dir.path()), 1);
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_is_a_file() {
+        let artifacts = Artifacts::memory();
+        let stored = artifacts.put(Kind::Artifact, 0, chunks(&[])).await.unwrap();
+        assert_eq!((stored.size_bytes, stored.sha256), (0, Sha256Hex::of(b"")));
+    }
+}

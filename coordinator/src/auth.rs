@@ -1,0 +1,265 @@
+//! Who calls: the key of a request becomes a [`Caller`], and its calls are counted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use protocol::wallet::Scope;
+use protocol::{ErrorCode, Name, Timestamp};
+
+use crate::accounts::rate::{Bucket, Rate};
+use crate::accounts::store::{self, StoredKey};
+use crate::accounts::{Binding, Caller, Presented};
+use crate::app::SharedApp;
+use crate::config::RequestLimits;
+use crate::db::{Db, DbError};
+use crate::error::ApiError;
+
+/// The other header that may carry a key.
+const API_KEY_HEADER: &str = "x-api-key";
+
+/// How long a key is believed without asking the database: what another replica revoked works
+/// here for no longer.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// Above this many entries, those that no longer matter are thrown out.
+const TIDY_ABOVE: usize = 10_000;
+
+/// The most slots for which a miner's rate is raised: the number is the miner's own.
+const MAX_SLOTS: i64 = 1024;
+
+/// Who may call.
+#[derive(Debug)]
+pub enum Auth {
+    /// Whoever has a key.
+    Keys(Keys),
+    /// Everybody: the mock.
+    Open {
+        /// The client for whom jobs are submitted.
+        client: Name,
+        /// The wallet of callers that name none.
+        wallet: Name,
+    },
+}
+
+impl Auth {
+    /// Keys, none of them read yet.
+    pub fn keys() -> Self {
+        Self::Keys(Keys::default())
+    }
+
+    /// Forgets a key that was revoked, so that its next use asks the database.
+    pub fn forget(&self, id: &str) {
+        if let Self::Keys(keys) = self {
+            let mut known = keys.known();
+            known.revocations += 1;
+            known.by_id.remove(id);
+        }
+    }
+
+    /// The caller behind a request's headers, and how its call stands to its limit.
+    async fn admit(
+        &self,
+        db: &Db,
+        now: Timestamp,
+        limits: &RequestLimits,
+        headers: &HeaderMap,
+    ) -> Result<(Caller, Option<Rate>), ApiError> {
+        let keys = match self {
+            Self::Keys(keys) => keys,
+            Self::Open { client, wallet } => {
+                let binding = Binding::Open { client: client.clone(), wallet: wallet.clone() };
+                return Ok((Caller { key_id: "open".to_owned(), binding }, None));
+            }
+        };
+        let presented = presented(headers).ok_or_else(unauthorized)?;
+        let key = keys.find(db, now, &presented.id).await?.ok_or_else(unauthorized)?;
+        if !presented.matches(&key.secret_sha256) {
+            return Err(unauthorized());
+        }
+        let caller = Caller { key_id: presented.id, binding: key.binding.clone() };
+        let rate = keys.count(now, &caller.key_id, per_minute(&caller, key.slots, limits));
+        Ok((caller, Some(rate)))
+    }
+}
+
+/// The keys that were read lately, and what is left of their limits.
+#[derive(Debug, Default)]
+pub struct Keys {
+    known: Mutex<Known>,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Counts revocations: what was read before one may be stale already.
+    revocations: u64,
+    by_id: HashMap<String, (Timestamp, Arc<StoredKey>)>,
+}
+
+impl Keys {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn find(
+        &self,
+        db: &Db,
+        now: Timestamp,
+        id: &str,
+    ) -> Result<Option<Arc<StoredKey>>, DbError> {
+        let before = {
+            let known = self.known();
+            if let Some((read_at, key)) = known.by_id.get(id)
+                && *read_at <= now
+                && now.since(*read_at) < MAX_AGE
+            {
+                return Ok(Some(Arc::clone(key)));
+            }
+            known.revocations
+        };
+        let mut tx = db.read().await?;
+        let found = store::find_key(&mut tx, id).await?.map(Arc::new);
+        drop(tx);
+        let mut known = self.known();
+        match &found {
+            Some(key) if known.revocations == before => {
+                if known.by_id.len() >= TIDY_ABOVE {
+                    known.by_id.retain(|_, (read_at, _)| now.since(*read_at) < MAX_AGE);
+                }
+                known.by_id.insert(id.to_owned(), (now, Arc::clone(key)));
+            }
+            Some(_) => {}
+            None => drop(known.by_id.remove(id)),
+        }
+        Ok(found)
+    }
+
+    fn count(&self, now: Timestamp, id: &str, limit: u32) -> Rate {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= TIDY_ABOVE {
+            buckets.retain(|_, bucket| !bucket.is_full(now));
+        }
+        buckets.entry(id.to_owned()).or_insert_with(Bucket::full).take(now, limit)
+    }
+}
+
+fn per_minute(caller: &Caller, slots: i64, limits: &RequestLimits) -> u32 {
+    match caller.scope() {
+        Some(Scope::Miner) => {
+            let slots = u32::try_from(slots.clamp(1, MAX_SLOTS)).unwrap_or(1);
+            limits.miner_per_minute.saturating_mul(slots)
+        }
+        Some(Scope::Admin) => limits.admin_per_minute,
+        Some(Scope::Client) | None => limits.client_per_minute,
+    }
+}
+
+/// `Authorization: Bearer KEY`, else `X-Api-Key: KEY`.
+fn presented(headers: &HeaderMap) -> Option<Presented> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key)
+    });
+    Presented::parse(bearer.or_else(|| text(API_KEY_HEADER))?.trim())
+}
+
+/// One answer for the missing, the unknown, the wrong and the revoked: nobody learns which ids are.
+fn unauthorized() -> ApiError {
+    ApiError::new(ErrorCode::UnauthorizedKey, "the key is missing, unknown or revoked")
+}
+
+/// Lets in who may call: the [`Caller`] for the handler, the rate's headers for the reply.
+pub async fn authenticate(
+    State(app): State<SharedApp>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let limits = &app.config.limits;
+    let admitted = app.auth.admit(&app.db, app.now(), limits, request.headers()).await;
+    let (caller, rate) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return error.into_response(),
+    };
+    // Nothing behind this point needs the secret, so nothing can log it.
+    request.headers_mut().remove(header::AUTHORIZATION);
+    request.headers_mut().remove(API_KEY_HEADER);
+    let mut response = match rate.and_then(|rate| rate.retry_after_secs) {
+        Some(secs) => too_many(secs).into_response(),
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    if let Some(rate) = rate {
+        put_headers(response.headers_mut(), rate);
+    }
+    response
+}
+
+fn too_many(retry_after_secs: u64) -> ApiError {
+    ApiError::new(ErrorCode::RateLimited, "too many requests with this key")
+        .with("retry_after_secs", retry_after_secs)
+}
+
+fn put_headers(headers: &mut HeaderMap, rate: Rate) {
+    let mut put = |name, value: u64| {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    };
+    put("x-ratelimit-limit", rate.limit.into());
+    put("x-ratelimit-remaining", rate.remaining.into());
+    put("x-ratelimit-reset", rate.reset_secs);
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!(path = parts.uri.path(), "a route lets in callers without a key");
+            ApiError::internal()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_key_comes_in_either_header() {
+        let key = crate::accounts::Minted::from_random(Scope::Client, [1; 8], [2; 32]).key;
+        let bearer = format!("Bearer {key}");
+        let expected = Presented::parse(&key);
+        assert!(expected.is_some());
+        assert_eq!(presented(&headers(&[("authorization", &bearer)])), expected);
+        assert_eq!(presented(&headers(&[("x-api-key", &key)])), expected);
+        assert_eq!(presented(&headers(&[("authorization", &key)])), None);
+        assert_eq!(presented(&headers(&[("authorization", "Bearer CHANGE_ME")])), None);
+        assert_eq!(presented(&headers(&[])), None);
+    }
+
+    #[test]
+    fn a_miners_limit_grows_with_its_slots_up_to_a_ceiling() {
+        let limits = RequestLimits::default();
+        let binding = Binding::Miner { wallet: "w".parse().unwrap(), miner_id: None };
+        let miner = Caller { key_id: "miner-1".to_owned(), binding };
+        assert_eq!(per_minute(&miner, 1, &limits), 240);
+        assert_eq!(per_minute(&miner, 4, &limits), 960);
+        assert_eq!(per_minute(&miner, i64::MAX, &limits), 240 * 1024);
+        assert_eq!(per_minute(&miner, -5, &limits), 240);
+    }
+}

@@ -1,0 +1,78 @@
+//! `coordinator receipt`: anybody can check one, without settings and without a network.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use protocol::Receipt;
+
+use super::{Failure, failed, say, say_json};
+
+/// The largest receipt that is read.
+const MAX_RECEIPT_BYTES: u64 = 1024 * 1024;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check a receipt's form, arithmetic and signatures; exit code 1 if it is not good
+    Verify {
+        /// The receipt (JSON); `-` reads standard input
+        file: PathBuf,
+        /// The coordinator's public key, as /v1/keys states it: it must have attested the receipt
+        #[arg(long, value_name = "KEY_ID")]
+        coordinator_key: Option<String>,
+    },
+}
+
+impl Command {
+    pub(super) fn run(self, json: bool) -> Result<(), Failure> {
+        let Self::Verify { file, coordinator_key } = self;
+        verify(&file, coordinator_key.as_deref(), json)
+    }
+}
+
+fn verify(file: &Path, coordinator_key: Option<&str>, json: bool) -> Result<(), Failure> {
+    let receipt: Receipt = serde_json::from_str(&read(file)?)
+        .map_err(|error| failed(format!("{}: no receipt: {error}", file.display())))?;
+    receipt.verify().map_err(failed)?;
+    if let Some(key) = coordinator_key
+        && !receipt.attestations.iter().any(|attestation| attestation.key_id == key)
+    {
+        return Err(failed("no attestation is by that coordinator key"));
+    }
+    if json {
+        let signed_by = receipt.signature.as_ref().map(|signature| signature.key_id.as_str());
+        return say_json(&serde_json::json!({
+            "valid": true,
+            "receipt_id": receipt.receipt_id,
+            "receipt_sha256": receipt.hash(),
+            "signed_by": signed_by,
+            "attested_by": receipt.attestations.iter().map(|by| &by.key_id).collect::<Vec<_>>(),
+        }));
+    }
+    say(&format!("valid: {} of job {}", receipt.receipt_id, receipt.job_id));
+    say(&format!(
+        "{} {} x {} = {} AITBC to {}",
+        receipt.units, receipt.unit_type, receipt.unit_price, receipt.price, receipt.wallet
+    ));
+    match &receipt.signature {
+        Some(signature) => say(&format!("signed by {} ({})", receipt.provider, signature.key_id)),
+        None => say("not signed by the miner"),
+    }
+    for attestation in &receipt.attestations {
+        say(&format!("attested by {}", attestation.key_id));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let named = |error: io::Error| failed(format!("{}: {error}", file.display()));
+    let mut text = String::new();
+    let source: Box<dyn io::Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(named)?)
+    };
+    source.take(MAX_RECEIPT_BYTES).read_to_string(&mut text).map_err(named)?;
+    Ok(text)
+}

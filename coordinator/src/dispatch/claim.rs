@@ -1,0 +1,202 @@
+//! The claim: one transaction that leases jobs to as many waiting miners as possible.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use protocol::job::{Lease, SlotKind};
+use protocol::{Job, JobId, JobState, Timestamp};
+use serde_json::json;
+
+use super::deal::{self, Candidate, Hand, Room};
+use super::matching::{self, Needs};
+use super::store::{self, Grant, HeldJob};
+use super::{Ask, Dispatch, Ready};
+use crate::app::{self, Clock};
+use crate::config::{Config, Leases};
+use crate::db::{Db, DbError, Tx};
+use crate::events::{self, Event};
+use crate::miners::Miner;
+
+/// How many more candidates than miners are fetched per class: some may exclude those that ask.
+const SPARE: i64 = 4;
+
+/// What came of a claim.
+pub(super) struct Claimed {
+    /// Jobs, by the number of the ask.
+    pub jobs: HashMap<usize, Job>,
+    /// Classes that have no more queued jobs.
+    pub exhausted: BTreeSet<i32>,
+    /// Another replica was faster for some.
+    pub raced: bool,
+}
+
+/// Leases jobs of the ready classes to those that ask.
+pub(super) async fn claim(
+    db: &Db,
+    clock: &Clock,
+    config: &Config,
+    ready: &Ready,
+    asks: &[Ask],
+) -> Result<Claimed, DbError> {
+    let now = clock.now();
+    let mut tx = db.write().await?;
+    let miners: BTreeMap<i64, Arc<Miner>> =
+        asks.iter().map(|ask| (ask.miner.no, Arc::clone(&ask.miner))).collect();
+    let held = store::held_by(&mut tx, miners.keys().copied()).await?;
+    let mut jobs = redeliver(&mut tx, asks, &held).await?;
+
+    let mut room = room(asks, &held, &miners);
+    let hands: Vec<Hand> = asks
+        .iter()
+        .enumerate()
+        .map(|(i, ask)| Hand {
+            miner_no: ask.miner.no,
+            classes: if jobs.contains_key(&i) { HashSet::new() } else { ready.takes(&ask.miner) },
+        })
+        .collect();
+    let wanted = wanted(&hands, &room, ready);
+    let candidates = store::candidates(&mut tx, now, &wanted).await?;
+    let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
+    let mut exhausted = exhausted(&wanted, &candidates);
+    let dealt = deal::deal(candidates.clone(), &hands, &mut room, kind_of);
+    // A class of which jobs are left over stays ready.
+    let leased: HashSet<JobId> = dealt.iter().map(|(_, candidate)| candidate.job_id).collect();
+    for left in candidates.iter().filter(|candidate| !leased.contains(&candidate.job_id)) {
+        exhausted.remove(&left.class_id);
+    }
+
+    let grants: Vec<Grant> = dealt
+        .iter()
+        .map(|(hand, candidate)| grant(&config.leases, now, &asks[*hand].miner, candidate))
+        .collect();
+    let granted = store::lease(&mut tx, now, &grants).await?;
+    let raced = granted.len() < grants.len();
+    record(&mut tx, now, &granted, &miners).await?;
+    let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
+    tx.commit().await?;
+
+    let by_job: HashMap<JobId, usize> =
+        dealt.iter().map(|(hand, candidate)| (candidate.job_id, *hand)).collect();
+    for held in granted {
+        if let (Some(hand), Some(spec)) = (by_job.get(&held.job_id), specs.remove(&held.job_id)) {
+            jobs.insert(*hand, spec.into_job(held.job_id, held.attempt, held.lease));
+        }
+    }
+    Ok(Claimed { jobs, exhausted, raced })
+}
+
+impl Ready {
+    fn takes(&self, miner: &Miner) -> HashSet<i32> {
+        let can = |(_, (_, needs)): &(&i32, &(u64, Arc<Needs>))| Dispatch::can_run(needs, miner);
+        self.classes.iter().filter(can).map(|(class, _)| *class).collect()
+    }
+}
+
+/// A miner that never registered and has not finished its job gets it again.
+async fn redeliver(
+    tx: &mut Tx,
+    asks: &[Ask],
+    held: &[HeldJob],
+) -> Result<HashMap<usize, Job>, DbError> {
+    let unfinished: Vec<(usize, &HeldJob)> = asks
+        .iter()
+        .enumerate()
+        .filter(|(_, ask)| !ask.miner.registered)
+        .filter_map(|(i, ask)| {
+            held.iter().find(|held| held.miner_no == ask.miner.no).map(|held| (i, held))
+        })
+        .collect();
+    if unfinished.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let specs = store::specs(tx, unfinished.iter().map(|(_, held)| held.job_id)).await?;
+    Ok(unfinished
+        .into_iter()
+        .filter_map(|(i, held)| {
+            let spec = specs.get(&held.job_id)?.clone();
+            Some((i, spec.into_job(held.job_id, held.attempt, held.lease.clone())))
+        })
+        .collect())
+}
+
+/// How many more jobs each miner may hold.
+fn room(asks: &[Ask], held: &[HeldJob], miners: &BTreeMap<i64, Arc<Miner>>) -> HashMap<i64, Room> {
+    let mut rooms = HashMap::new();
+    for (no, miner) in miners {
+        let held = |kind: SlotKind| {
+            let count =
+                held.iter().filter(|held| held.miner_no == *no && held.slot == kind).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        let (cpu, gpu) = (held(SlotKind::Cpu), held(SlotKind::Gpu));
+        // The script works on one job at a time, whatever it says.
+        let most = if miner.registered { miner.capabilities.concurrency } else { 1 };
+        let said = asks.iter().filter(|ask| ask.miner.no == *no).map(|ask| ask.slots).max();
+        let room = Room {
+            cpu: matching::slots(miner, SlotKind::Cpu).saturating_sub(cpu),
+            gpu: matching::slots(miner, SlotKind::Gpu).saturating_sub(gpu),
+            total: most.saturating_sub(cpu + gpu).min(said.unwrap_or(0)),
+        };
+        rooms.insert(*no, room);
+    }
+    rooms
+}
+
+/// How many candidates of which classes are worth fetching.
+fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<i32, i64> {
+    let mut wanted = BTreeMap::new();
+    for hand in hands {
+        let Some(room) = room.get(&hand.miner_no) else { continue };
+        for class in &hand.classes {
+            let fits = ready.classes.get(class).is_some_and(|(_, needs)| room.has(needs.slot));
+            if fits {
+                *wanted.entry(*class).or_insert(SPARE) += 1;
+            }
+        }
+    }
+    wanted
+}
+
+/// Classes of which fewer jobs came than were asked for.
+fn exhausted(wanted: &BTreeMap<i32, i64>, candidates: &[Candidate]) -> BTreeSet<i32> {
+    let came = |class: i32| candidates.iter().filter(|c| c.class_id == class).count() as i64;
+    wanted.iter().filter(|(class, most)| came(**class) < **most).map(|(class, _)| *class).collect()
+}
+
+fn grant(leases: &Leases, now: Timestamp, miner: &Miner, candidate: &Candidate) -> Grant {
+    let runtime = i64::from(candidate.max_runtime_s);
+    let deadline = now.plus_secs(runtime + i64::from(leases.margin_secs));
+    // Who never registered neither acknowledges nor renews: its lease lasts as long as the job may.
+    let expires_at =
+        if miner.registered { now.plus_secs(i64::from(leases.ack_secs)) } else { deadline };
+    Grant {
+        job_id: candidate.job_id,
+        miner_no: miner.no,
+        tokenless: !miner.registered,
+        token: app::new_lease_token(),
+        expires_at: expires_at.min(deadline),
+        deadline,
+    }
+}
+
+/// Writes the history of new leases.
+async fn record(
+    tx: &mut Tx,
+    now: Timestamp,
+    granted: &[HeldJob],
+    miners: &BTreeMap<i64, Arc<Miner>>,
+) -> Result<(), DbError> {
+    let name = |no: i64| miners.get(&no).map_or("", |miner| miner.id.as_str());
+    store::begin_attempts(tx, now, granted, name).await?;
+    let events: Vec<Event> = granted
+        .iter()
+        .map(|held| {
+            let Lease { fence, .. } = held.lease;
+            let more = json!({
+                "attempt": held.attempt, "fence": fence, "miner_id": name(held.miner_no),
+            });
+            Event::state(held.job_id, held.event_seq, now, JobState::Assigned, more)
+        })
+        .collect();
+    events::store::append(tx, &events).await
+}

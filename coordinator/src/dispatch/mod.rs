@@ -1,0 +1,347 @@
+//! Dispatch: jobs meet miners. One task per replica holds the miners that wait and claims for all
+//! of them at once.
+//!
+//! A class of requirements is *ready* while it may have a queued job; only waiting miners that can
+//! take a ready class cost a look at the database, so that idle miners cost nothing. What makes a
+//! class ready: a submission or a requeue here ([`Dispatch::wake`]), another replica's notice of
+//! one, or the poll that sees what no notice said.
+
+mod claim;
+mod deal;
+pub mod leases;
+pub mod matching;
+mod replicas;
+pub mod store;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use matching::Needs;
+use protocol::Job;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::app::Clock;
+use crate::batch::MAX_ROWS;
+use crate::config::Config;
+use crate::db::{Db, DbError};
+use crate::error::ApiError;
+use crate::miners::Miner;
+
+/// A handle on the corridor.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+    asks: mpsc::Sender<Ask>,
+    leases: leases::Leases,
+}
+
+/// What handles and the task share.
+#[derive(Debug, Default)]
+struct Shared {
+    board: Mutex<Board>,
+    wake: Notify,
+    outgoing_wake: Notify,
+}
+
+/// Which classes there are, and which may have a queued job.
+#[derive(Debug, Default)]
+struct Board {
+    classes: HashMap<i32, Arc<Needs>>,
+    /// With the number of the wake-up that last made it ready.
+    ready: HashMap<i32, u64>,
+    wakes: u64,
+    /// Classes that other replicas have not been told of yet.
+    outgoing: BTreeSet<i32>,
+    draining: bool,
+}
+
+/// A miner that asks for a job.
+#[derive(Debug)]
+struct Ask {
+    miner: Arc<Miner>,
+    /// How many more jobs it says it can take.
+    slots: u32,
+    /// When it is told that there is none; `None`: after the first look.
+    until: Option<Instant>,
+    /// The wake-up up to which there was nothing for it; `None` before the first look. Another look
+    /// is worth it when a class that it can take was woken after that, and at the next poll.
+    looked_at: Option<u64>,
+    reply: oneshot::Sender<Result<Option<Job>, ApiError>>,
+}
+
+impl Board {
+    fn make_ready(&mut self, classes: &[i32]) {
+        self.wakes += 1;
+        for class in classes {
+            self.ready.insert(*class, self.wakes);
+        }
+    }
+}
+
+impl Shared {
+    /// Makes classes ready if all of them are known here.
+    fn wake_known(&self, classes: &[i32]) -> bool {
+        let mut board = self.board();
+        let known = classes.iter().all(|class| board.classes.contains_key(class));
+        if known {
+            board.make_ready(classes);
+        }
+        known
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dispatch {
+    /// Starts the corridor.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub async fn start(db: Db, clock: Clock, config: Arc<Config>) -> Result<Self, DbError> {
+        let shared = Arc::new(Shared::default());
+        refresh(&db, &shared).await?;
+        let (asks, incoming) = mpsc::channel(config.limits.long_polls.max(1));
+        let leases = leases::Leases::start(db.clone(), clock.clone(), &config);
+        let counter =
+            Counter { db: db.clone(), clock, config, shared: Arc::clone(&shared), incoming };
+        tokio::spawn(counter.run());
+        replicas::start(&db, &shared);
+        Ok(Self { shared, asks, leases })
+    }
+
+    /// The next job for a miner, waiting for one up to `wait`; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where the database is away, or too many miners wait.
+    pub async fn next(
+        &self,
+        miner: Arc<Miner>,
+        slots: u32,
+        wait: Duration,
+    ) -> Result<Option<Job>, ApiError> {
+        if slots == 0 || miner.drain {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let until = (!wait.is_zero()).then(|| Instant::now() + wait);
+        let ask = Ask { miner, slots, until, looked_at: None, reply };
+        self.asks.try_send(ask).map_err(|_| ApiError::overloaded())?;
+        answer.await.map_err(|_| ApiError::overloaded())?
+    }
+
+    /// Leases that are held: acknowledged, renewed, reported on.
+    pub const fn leases(&self) -> &leases::Leases {
+        &self.leases
+    }
+
+    /// Classes have a queued job: committed, so that whoever looks finds it.
+    pub fn wake(&self, classes: impl IntoIterator<Item = i32>) {
+        let classes: Vec<i32> = classes.into_iter().collect();
+        if classes.is_empty() {
+            return;
+        }
+        let mut board = self.shared.board();
+        board.make_ready(&classes);
+        board.outgoing.extend(classes);
+        drop(board);
+        self.shared.wake.notify_one();
+        self.shared.outgoing_wake.notify_one();
+    }
+
+    /// Classes that did not exist before.
+    pub fn learn(&self, classes: impl IntoIterator<Item = (i32, Needs)>) {
+        let mut board = self.shared.board();
+        for (class, needs) in classes {
+            board.classes.insert(class, Arc::new(needs));
+        }
+    }
+
+    /// Whether a miner can run a job of these needs.
+    pub fn can_run(needs: &Needs, miner: &Miner) -> bool {
+        matching::unmet(needs, miner).is_none()
+    }
+
+    /// Tells every waiting miner, now and from now on, that there is nothing: the coordinator is
+    /// shutting down.
+    pub fn drain(&self) {
+        self.shared.board().draining = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Looks what other replicas did: classes and queued jobs.
+async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
+    let known = shared.board().classes.keys().copied().max().unwrap_or(0);
+    let mut tx = db.read().await?;
+    let classes = store::classes_after(&mut tx, known).await?;
+    let ready = store::ready_classes(&mut tx).await?;
+    drop(tx);
+    let mut board = shared.board();
+    board.classes.extend(classes.into_iter().map(|(class, needs)| (class, Arc::new(needs))));
+    let unready: Vec<i32> =
+        ready.into_iter().filter(|class| !board.ready.contains_key(class)).collect();
+    board.make_ready(&unready);
+    Ok(())
+}
+
+/// The task: where miners wait.
+struct Counter {
+    db: Db,
+    clock: Clock,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    incoming: mpsc::Receiver<Ask>,
+}
+
+impl Counter {
+    async fn run(mut self) {
+        let mut waiting: Vec<Ask> = Vec::new();
+        // With jitter, so that replicas do not look at once.
+        let poll = Duration::from_secs(u64::from(self.config.leases.look_secs.max(1)));
+        let mut next_poll = Instant::now() + jittered(poll);
+        loop {
+            let until = waiting.iter().filter_map(|ask| ask.until).min();
+            let until = until.map_or(next_poll, |until| until.min(next_poll));
+            tokio::select! {
+                received = self.incoming.recv_many(&mut waiting, MAX_ROWS) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+            if Instant::now() >= next_poll {
+                next_poll = Instant::now() + jittered(poll);
+                if let Err(error) = refresh(&self.db, &self.shared).await {
+                    tracing::debug!(%error, "cannot look for work");
+                }
+                waiting.iter_mut().for_each(|ask| ask.looked_at = ask.looked_at.map(|_| 0));
+            }
+            if !self.shared.board().draining {
+                self.serve(&mut waiting).await;
+            }
+            self.dismiss(&mut waiting);
+        }
+    }
+
+    /// Claims for whoever can take a ready class, until nothing more can be dealt.
+    async fn serve(&self, waiting: &mut Vec<Ask>) {
+        // Lost races are tried again at once, but not for ever.
+        let mut fruitless = 0;
+        while fruitless < 3 {
+            waiting.retain(|ask| !ask.reply.is_closed());
+            let ready = self.ready();
+            let mut asks = Vec::new();
+            let mut i = 0;
+            while i < waiting.len() && asks.len() < MAX_ROWS {
+                if waiting[i].wants_a_look(&ready) {
+                    asks.push(waiting.remove(i));
+                } else {
+                    i += 1;
+                }
+            }
+            if asks.is_empty() {
+                return;
+            }
+            let claimed = claim::claim(&self.db, &self.clock, &self.config, &ready, &asks).await;
+            match claimed {
+                Ok(claimed) => {
+                    fruitless = if claimed.raced { fruitless + 1 } else { 0 };
+                    self.rest(&ready, &claimed.exhausted);
+                    answer(asks, claimed, &ready, waiting);
+                }
+                Err(error) => {
+                    let error = ApiError::from(error);
+                    for ask in asks {
+                        drop(ask.reply.send(Err(error.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ready(&self) -> Ready {
+        let board = self.shared.board();
+        let classes = board
+            .ready
+            .iter()
+            .filter_map(|(class, wake)| {
+                Some((*class, (*wake, Arc::clone(board.classes.get(class)?))))
+            })
+            .collect();
+        Ready { classes, wakes: board.wakes }
+    }
+
+    /// Classes turned out to have no more jobs; unless they were woken in the meantime.
+    fn rest(&self, ready: &Ready, exhausted: &BTreeSet<i32>) {
+        let mut board = self.shared.board();
+        for class in exhausted {
+            let looked_at = ready.classes.get(class).map(|(wake, _)| *wake);
+            if board.ready.get(class).copied() == looked_at {
+                board.ready.remove(class);
+            }
+        }
+    }
+
+    /// Answers those whose time is up.
+    fn dismiss(&self, waiting: &mut Vec<Ask>) {
+        let draining = self.shared.board().draining;
+        let now = Instant::now();
+        let (done, on): (Vec<_>, Vec<_>) = std::mem::take(waiting)
+            .into_iter()
+            .partition(|ask| draining || ask.until.is_none_or(|until| until <= now));
+        *waiting = on;
+        for ask in done {
+            drop(ask.reply.send(Ok(None)));
+        }
+    }
+}
+
+/// The ready classes at one moment, with their wake-ups.
+struct Ready {
+    classes: HashMap<i32, (u64, Arc<Needs>)>,
+    /// The number of the last wake-up.
+    wakes: u64,
+}
+
+impl Ask {
+    fn wants_a_look(&self, ready: &Ready) -> bool {
+        let Some(looked_at) = self.looked_at else {
+            // Who never registered may hold an unfinished job, which it gets again.
+            return !self.miner.registered || ready.any_for(&self.miner, 0);
+        };
+        ready.any_for(&self.miner, looked_at)
+    }
+}
+
+impl Ready {
+    /// Whether a class that the miner can take was woken after `wake`.
+    fn any_for(&self, miner: &Miner, wake: u64) -> bool {
+        self.classes.values().any(|(woken, needs)| *woken > wake && Dispatch::can_run(needs, miner))
+    }
+}
+
+/// Hands out what was claimed; the others go on waiting.
+fn answer(asks: Vec<Ask>, mut claimed: claim::Claimed, ready: &Ready, waiting: &mut Vec<Ask>) {
+    for (i, mut ask) in asks.into_iter().enumerate() {
+        if let Some(job) = claimed.jobs.remove(&i) {
+            if ask.reply.send(Ok(Some(job))).is_err() {
+                // It hung up between the look and the answer: the lease lapses unacknowledged.
+                tracing::debug!(miner = %ask.miner.id, "nobody there to take the job");
+            }
+        } else {
+            ask.looked_at = Some(if claimed.raced { 0 } else { ready.wakes });
+            waiting.push(ask);
+        }
+    }
+}
+
+fn jittered(duration: Duration) -> Duration {
+    let percent = u32::try_from(crate::app::random_u128() % 21).unwrap_or(0) + 90;
+    duration * percent / 100
+}

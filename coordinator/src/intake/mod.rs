@@ -1,0 +1,118 @@
+//! Intake: a request becomes a job that is priced, classed and ranked, with its hold, in one
+//! transaction per batch.
+
+mod draft;
+mod store;
+
+use std::sync::Arc;
+
+pub use draft::{Draft, draft};
+use protocol::client::JobView;
+use protocol::{ErrorCode, Name};
+
+use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
+use crate::app::Clock;
+use crate::batch::{Batcher, Corridor, Done};
+use crate::config::Config;
+use crate::db::{Db, DbError, Tx};
+use crate::dispatch::Dispatch;
+use crate::error::ApiError;
+
+/// How much earlier one step of priority lets a job leave the queue, in microseconds of rank: a job
+/// of priority 9 overtakes what was submitted up to nine minutes before it, and nothing older.
+const PRIORITY_STEP: i64 = 60_000_000;
+
+/// A job to be taken in.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Who submits it.
+    pub client: Name,
+    /// The job, validated and priced.
+    pub draft: Draft,
+    /// Under which key a repeat is recognised.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// The corridor.
+#[derive(Debug)]
+pub struct Intake {
+    queue: Batcher<Submission, Answer<JobView>>,
+}
+
+impl Intake {
+    /// Starts the corridor.
+    pub fn start(db: Db, clock: Clock, config: Arc<Config>, dispatch: Dispatch) -> Self {
+        let capacity = config.limits.queue_rows;
+        Self { queue: Batcher::spawn(capacity, Desk { db, clock, config, dispatch }) }
+    }
+
+    /// Takes a job in. When this returns, it is committed.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that the database is away.
+    pub async fn submit(&self, submission: Submission) -> Result<Answer<JobView>, ApiError> {
+        self.queue.submit(submission).await
+    }
+}
+
+/// What the corridor works with.
+struct Desk {
+    db: Db,
+    clock: Clock,
+    config: Arc<Config>,
+    dispatch: Dispatch,
+}
+
+impl Corridor for Desk {
+    type Row = Submission;
+    type Out = Answer<JobView>;
+    const NAME: &'static str = "intake";
+
+    async fn transaction(&self, rows: &[Submission]) -> Done<Answer<JobView>> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        let begun = begin(&mut tx, rows).await?;
+        let fresh: Vec<(usize, &Submission)> =
+            rows.iter().enumerate().filter(|(i, _)| matches!(begun[*i], Ok(None))).collect();
+        let submissions: Vec<&Submission> = fresh.iter().map(|(_, row)| *row).collect();
+        let taken = store::take_in(&mut tx, now, &self.config, &submissions).await?;
+
+        let mut outcomes: Vec<Result<Answer<JobView>, ApiError>> = begun
+            .into_iter()
+            .map(|begun| match begun {
+                Ok(Some(reply)) => Ok(Answer::Replayed(reply)),
+                Ok(None) => Err(ApiError::internal()),
+                Err(error) => Err(error),
+            })
+            .collect();
+        let mut replies = Vec::new();
+        for ((i, row), outcome) in fresh.into_iter().zip(taken.views) {
+            if let Some(key) = &row.idempotency {
+                replies.push((key, StoredReply::of(201, &outcome)));
+            }
+            outcomes[i] = outcome.map(Answer::Fresh);
+        }
+        crate::accounts::store::finish(&mut tx, now, &replies).await?;
+        tx.commit().await?;
+        self.dispatch.learn(taken.new_classes);
+        self.dispatch.wake(taken.classes);
+        Ok(outcomes)
+    }
+}
+
+/// Looks up the rows' idempotency keys; a row without one is fresh.
+async fn begin(
+    tx: &mut Tx,
+    rows: &[Submission],
+) -> Result<Vec<Result<Option<StoredReply>, ApiError>>, DbError> {
+    let keys: Vec<_> = rows.iter().filter_map(|row| row.idempotency.as_ref()).collect();
+    let mut begun = crate::accounts::store::begin(tx, &keys).await?.into_iter();
+    let missing = || Err(ApiError::new(ErrorCode::Internal, "internal error"));
+    Ok(rows
+        .iter()
+        .map(|row| match row.idempotency {
+            Some(_) => begun.next().unwrap_or_else(missing),
+            None => Ok(None),
+        })
+        .collect())
+}

@@ -1,0 +1,403 @@
+//! SQL of intake: a batch of jobs in a handful of set-based statements.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use protocol::client::JobView;
+use protocol::{Amount, ErrorCode, JobId, JobState, Name, Sha256Hex, Timestamp};
+use serde_json::json;
+
+use super::{Draft, PRIORITY_STEP, Submission};
+use crate::app;
+use crate::config::Config;
+use crate::db::{Args, DbError, Rows, Tx};
+use crate::dispatch::matching::Needs;
+use crate::error::ApiError;
+use crate::events::{self, Event};
+use crate::ledger::store::Book;
+use crate::ledger::{Account, Transfer, TransferKind};
+
+/// What came of a batch.
+pub(super) struct Taken {
+    /// One outcome per submission, in order.
+    pub views: Vec<Result<JobView, ApiError>>,
+    /// Classes that have a new job.
+    pub classes: BTreeSet<i32>,
+    /// Classes that did not exist before.
+    pub new_classes: Vec<(i32, Needs)>,
+}
+
+/// A client, locked.
+struct Client {
+    prepaid: bool,
+    weight: i64,
+    last_rank: i64,
+}
+
+/// A job that goes in.
+struct Row<'a> {
+    id: JobId,
+    class_id: i32,
+    rank: i64,
+    hold: Amount,
+    draft: &'a Draft,
+}
+
+pub(super) async fn take_in(
+    tx: &mut Tx,
+    now: Timestamp,
+    config: &Config,
+    submissions: &[&Submission],
+) -> Result<Taken, DbError> {
+    let mut clients = lock_clients(tx, submissions).await?;
+    let unknown_inputs = unknown_inputs(tx, submissions).await?;
+    let (class_ids, new_classes) = intern(tx, now, config, submissions).await?;
+    let mut book = open_book(tx, now, &clients, submissions).await?;
+
+    let mut rows = Vec::with_capacity(submissions.len());
+    let mut views = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        let draft = &submission.draft;
+        let admitted = clients
+            .get_mut(&submission.client)
+            .ok_or_else(|| ApiError::new(ErrorCode::UnauthorizedKey, "the client is gone"))
+            .and_then(|client| {
+                let class_id = *class_ids.get(&draft.needs.digest()).ok_or_else(class_limit)?;
+                check_inputs(submission, &unknown_inputs)?;
+                let id = app::new_job_id(now);
+                let hold = if client.prepaid { draft.hold } else { Amount::ZERO };
+                if client.prepaid {
+                    set_aside(&mut book, now, id, submission)?;
+                }
+                let rank = client.rank(now, draft);
+                Ok(Row { id, class_id, rank, hold, draft })
+            });
+        views.push(admitted.map(|row| {
+            let view = view(&row);
+            rows.push(row);
+            view
+        }));
+    }
+    insert_jobs(tx, &rows).await?;
+    insert_queue(tx, &rows).await?;
+    let submitted = |row: &Row<'_>| {
+        let more = json!({ "attempt": 1 });
+        Event::state(row.id, 1, now, JobState::Queued, more)
+    };
+    events::store::append(tx, &rows.iter().map(submitted).collect::<Vec<_>>()).await?;
+    save_ranks(tx, &clients).await?;
+    book.write(tx, now).await?;
+    let classes = rows.iter().map(|row| row.class_id).collect();
+    Ok(Taken { views, classes, new_classes })
+}
+
+impl Client {
+    /// The job's place in the queue. One client's jobs follow each other at the pace of their cost,
+    /// so that 100,000 of them do not stand in front of another client's first; and because the
+    /// clock moves on for everybody, whatever waits gets ahead of what comes later.
+    fn rank(&mut self, now: Timestamp, draft: &Draft) -> i64 {
+        // One millisecond of queue per second that the job may run.
+        let cost = i64::from(draft.max_runtime_s) * 1_000 / self.weight.max(1);
+        self.last_rank = self.last_rank.max(now.micros()).saturating_add(cost.max(1));
+        self.last_rank - i64::from(draft.priority) * PRIORITY_STEP
+    }
+}
+
+fn class_limit() -> ApiError {
+    ApiError::new(
+        ErrorCode::Overloaded,
+        "too many different requirements are waiting; use those of other jobs, or try later",
+    )
+    .with("retry_after_secs", 60)
+}
+
+fn view(row: &Row<'_>) -> JobView {
+    let spec = &row.draft.spec;
+    JobView {
+        job_id: row.id,
+        workload: spec.workload.clone(),
+        state: JobState::Queued,
+        attempt: 1,
+        progress: None,
+        priority: row.draft.priority,
+        price: spec.price.clone(),
+        created_at: spec.created_at,
+        started_at: None,
+        finished_at: None,
+        expires_at: spec.expires_at,
+        miner_id: None,
+        error: None,
+        result_available: false,
+        artifacts: Vec::new(),
+        receipt_id: None,
+    }
+}
+
+async fn lock_clients(
+    tx: &mut Tx,
+    submissions: &[&Submission],
+) -> Result<BTreeMap<Name, Client>, DbError> {
+    let names: BTreeSet<&str> = submissions.iter().map(|s| s.client.as_str()).collect();
+    let names = Rows::list(tx.engine(), names);
+    let sql = tx.either(
+        "select client_id, funding, weight, last_rank from clients
+         where client_id in (select v from jsonb_to_recordset($1) as r(v text))
+         order by client_id for no key update",
+        "select client_id, funding, weight, last_rank from clients
+         where client_id in (select value ->> 'v' from json_each($1))",
+    );
+    let mut clients = BTreeMap::new();
+    for row in tx.rows(sql, Args::new().with_rows(names)).await? {
+        let client = Client {
+            prepaid: row.get::<String>("funding")? == "prepaid",
+            weight: i64::from(row.get::<i32>("weight")?),
+            last_rank: row.get("last_rank")?,
+        };
+        clients.insert(row.parse("client_id")?, client);
+    }
+    Ok(clients)
+}
+
+async fn save_ranks(tx: &mut Tx, clients: &BTreeMap<Name, Client>) -> Result<(), DbError> {
+    let mut rows = Rows::new(tx.engine());
+    for (name, client) in clients {
+        rows.row().set("client_id", name.as_str()).set("last_rank", client.last_rank).done();
+    }
+    let sql = tx.either(
+        "update clients c set last_rank = r.last_rank
+         from jsonb_to_recordset($1) as r(client_id text, last_rank bigint)
+         where c.client_id = r.client_id",
+        "update clients set last_rank = r.value ->> 'last_rank'
+         from json_each($1) r where client_id = r.value ->> 'client_id'",
+    );
+    tx.execute(sql, Args::new().with_rows(rows)).await?;
+    Ok(())
+}
+
+/// The inputs that jobs name and their clients have not uploaded.
+async fn unknown_inputs(
+    tx: &mut Tx,
+    submissions: &[&Submission],
+) -> Result<HashSet<(Name, Sha256Hex)>, DbError> {
+    let mut named = HashSet::new();
+    for submission in submissions {
+        let files = &submission.draft.spec.input.files;
+        for file in files.iter().filter(|file| file.url.is_none()) {
+            named.insert((submission.client.clone(), file.sha256));
+        }
+    }
+    if named.is_empty() {
+        return Ok(named);
+    }
+    let mut rows = Rows::new(tx.engine());
+    for (client, sha256) in &named {
+        rows.row().set("client_id", client.as_str()).set("sha256", sha256.to_string()).done();
+    }
+    let sql = tx.either(
+        "select i.client_id, i.sha256 from inputs i
+         join jsonb_to_recordset($1) as r(client_id text, sha256 text)
+           on r.client_id = i.client_id and decode(r.sha256, 'hex') = i.sha256",
+        "select i.client_id, i.sha256 from inputs i join json_each($1) r
+           on r.value ->> 'client_id' = i.client_id and unhex(r.value ->> 'sha256') = i.sha256",
+    );
+    for row in tx.rows(sql, Args::new().with_rows(rows)).await? {
+        named.remove(&(row.parse("client_id")?, row.get("sha256")?));
+    }
+    Ok(named)
+}
+
+fn check_inputs(
+    submission: &Submission,
+    unknown: &HashSet<(Name, Sha256Hex)>,
+) -> Result<(), ApiError> {
+    let client = &submission.client;
+    for file in &submission.draft.spec.input.files {
+        if unknown.contains(&(client.clone(), file.sha256)) {
+            let message = format!("{} was not uploaded; POST /v1/inputs first", file.sha256);
+            return Err(ApiError::field("input.files", message));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the classes of all needs, making those that are missing while there is room.
+async fn intern(
+    tx: &mut Tx,
+    now: Timestamp,
+    config: &Config,
+    submissions: &[&Submission],
+) -> Result<(HashMap<Sha256Hex, i32>, Vec<(i32, Needs)>), DbError> {
+    let wanted: BTreeMap<Sha256Hex, &Needs> =
+        submissions.iter().map(|s| (s.draft.needs.digest(), &s.draft.needs)).collect();
+    let mut known = find_classes(tx, wanted.keys()).await?;
+    let missing: Vec<_> = wanted.iter().filter(|(digest, _)| !known.contains_key(digest)).collect();
+    if missing.is_empty() {
+        return Ok((known, Vec::new()));
+    }
+    let row = tx.row("select count(*) as n from classes", Args::new()).await?;
+    let live: i64 = row.map(|row| row.get("n")).transpose()?.unwrap_or(0);
+    let room = usize::try_from(config.limits.classes - live).unwrap_or(0);
+    let mut rows = Rows::new(tx.engine());
+    for (digest, needs) in missing.iter().take(room) {
+        let needs = serde_json::to_value(needs).unwrap_or_default();
+        rows.row().set("digest", digest.to_string()).set("needs", needs).done();
+    }
+    if rows.is_empty() {
+        return Ok((known, Vec::new()));
+    }
+    let sql = tx.either(
+        "insert into classes (digest, needs, created_at)
+         select decode(digest, 'hex'), needs, $2
+         from jsonb_to_recordset($1) as r(digest text, needs jsonb) order by digest
+         on conflict (digest) do nothing",
+        "insert into classes (digest, needs, created_at)
+         select unhex(value ->> 'digest'), value -> 'needs', $2 from json_each($1) where true
+         on conflict (digest) do nothing",
+    );
+    tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    let made = find_classes(tx, missing.iter().map(|(digest, _)| *digest)).await?;
+    let new = made
+        .iter()
+        .filter_map(|(digest, id)| Some((*id, (*wanted.get(digest)?).clone())))
+        .collect();
+    known.extend(made);
+    Ok((known, new))
+}
+
+async fn find_classes(
+    tx: &mut Tx,
+    digests: impl Iterator<Item = &Sha256Hex>,
+) -> Result<HashMap<Sha256Hex, i32>, DbError> {
+    let digests = Rows::list(tx.engine(), digests.map(Sha256Hex::to_string));
+    // The lock keeps the sweeper from removing a class that is about to be used.
+    let sql = tx.either(
+        "select class_id, digest from classes
+         where digest in (select decode(v, 'hex') from jsonb_to_recordset($1) as r(v text))
+         for key share",
+        "select class_id, digest from classes
+         where digest in (select unhex(value ->> 'v') from json_each($1))",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(digests)).await?;
+    rows.iter().map(|row| Ok((row.get("digest")?, row.get("class_id")?))).collect()
+}
+
+async fn open_book(
+    tx: &mut Tx,
+    now: Timestamp,
+    clients: &BTreeMap<Name, Client>,
+    submissions: &[&Submission],
+) -> Result<Book, DbError> {
+    let prepaid = |s: &&&Submission| clients.get(&s.client).is_some_and(|client| client.prepaid);
+    let accounts: BTreeSet<Account> = submissions
+        .iter()
+        .filter(prepaid)
+        .flat_map(|s| [Account::Client(s.client.clone()), Account::Hold(s.client.clone())])
+        .collect();
+    Book::open(tx, now, accounts).await
+}
+
+/// Sets a prepaid client's funds aside for a job.
+fn set_aside(
+    book: &mut Book,
+    now: Timestamp,
+    id: JobId,
+    submission: &Submission,
+) -> Result<(), ApiError> {
+    let (from, to) =
+        (Account::Client(submission.client.clone()), Account::Hold(submission.client.clone()));
+    let hold = submission.draft.hold;
+    let balance = book.balance(&from).unwrap_or(Amount::ZERO);
+    if balance < hold {
+        let message = format!("the job could cost {hold} AITBC, {balance} are left");
+        return Err(ApiError::new(ErrorCode::InsufficientFunds, message)
+            .with("needed", hold.to_string())
+            .with("balance", balance.to_string()));
+    }
+    let transfer_id = app::new_transfer_id(now);
+    Transfer::between(transfer_id, TransferKind::Hold, from, to, hold)
+        .map(|transfer| transfer.for_job(id))
+        .and_then(|transfer| book.book(transfer).ok())
+        .ok_or_else(|| ApiError::field("constraints.max_price", "is out of range"))
+}
+
+async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(tx.engine());
+    let mut specs = Rows::new(tx.engine());
+    for job in jobs {
+        let spec = &job.draft.spec;
+        rows.row()
+            .set("job_id", job.id)
+            .set("client_id", spec.client.as_str())
+            .set("workload", spec.workload.as_str())
+            .set("class_id", job.class_id)
+            .set("unit_type", spec.price.unit_type.as_str())
+            .set("unit_price", spec.price.unit_price)
+            .set("max_price", spec.price.max_price)
+            .set("hold", job.hold)
+            .set("priority", i32::from(job.draft.priority))
+            .set("created_at", spec.created_at)
+            .set("expires_at", spec.expires_at)
+            .done();
+        let document = serde_json::to_value(spec).unwrap_or_default();
+        specs.row().set("job_id", job.id).set("spec", document).done();
+    }
+    let sql = tx.either(
+        "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
+                           hold, priority, created_at, expires_at)
+         select job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
+                hold, priority, created_at, expires_at
+         from jsonb_to_recordset($1) as r(job_id uuid, client_id text, workload text, class_id int,
+             unit_type text, unit_price bigint, max_price bigint, hold bigint, priority smallint,
+             created_at timestamptz, expires_at timestamptz)",
+        "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
+                           hold, priority, created_at, expires_at)
+         select value ->> 'job_id', value ->> 'client_id', value ->> 'workload',
+                value ->> 'class_id', value ->> 'unit_type', value ->> 'unit_price',
+                value ->> 'max_price', value ->> 'hold', value ->> 'priority',
+                value ->> 'created_at', value ->> 'expires_at'
+         from json_each($1)",
+    );
+    let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    DbError::expect("insert jobs", jobs.len() as u64, inserted)?;
+    let sql = tx.either(
+        "insert into job_specs (job_id, spec)
+         select job_id, spec from jsonb_to_recordset($1) as r(job_id uuid, spec jsonb)",
+        "insert into job_specs (job_id, spec)
+         select value ->> 'job_id', value -> 'spec' from json_each($1)",
+    );
+    let inserted = tx.execute(sql, Args::new().with_rows(specs)).await?;
+    DbError::expect("insert job specs", jobs.len() as u64, inserted)
+}
+
+async fn insert_queue(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(tx.engine());
+    for job in jobs {
+        rows.row()
+            .set("job_id", job.id)
+            .set("class_id", job.class_id)
+            .set("rank", job.rank)
+            .set("expires_at", job.draft.spec.expires_at)
+            .set("max_attempts", i32::try_from(job.draft.max_attempts).unwrap_or(1))
+            .set("max_runtime_s", i32::try_from(job.draft.max_runtime_s).unwrap_or(i32::MAX))
+            .done();
+    }
+    let sql = tx.either(
+        "insert into queue (job_id, class_id, rank, state, expires_at, max_attempts, max_runtime_s,
+                            event_seq)
+         select job_id, class_id, rank, 'QUEUED', expires_at, max_attempts, max_runtime_s, 1
+         from jsonb_to_recordset($1) as r(job_id uuid, class_id int, rank bigint,
+             expires_at timestamptz, max_attempts smallint, max_runtime_s int)",
+        "insert into queue (job_id, class_id, rank, state, expires_at, max_attempts, max_runtime_s,
+                            event_seq)
+         select value ->> 'job_id', value ->> 'class_id', value ->> 'rank', 'QUEUED',
+                value ->> 'expires_at', value ->> 'max_attempts', value ->> 'max_runtime_s', 1
+         from json_each($1)",
+    );
+    let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    DbError::expect("insert into queue", jobs.len() as u64, inserted)
+}

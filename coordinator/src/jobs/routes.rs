@@ -1,0 +1,260 @@
+//! The HTTP of jobs, as their clients use it.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use protocol::client::{BatchItem, BatchReply, JobResult, JobView, NewBatch, NewJob, Quote};
+use protocol::wallet::Page;
+use protocol::{ErrorBody, ErrorCode, JobId, JobState, Name};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::store::{self, Filter, Listed};
+use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, once};
+use crate::app::{App, SharedApp};
+use crate::dispatch::Dispatch;
+use crate::error::ApiError;
+use crate::intake::{self, Draft, Submission};
+use crate::settlement;
+use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered, page, page_limit};
+
+/// The most jobs of one batch.
+const MAX_BATCH: usize = 1000;
+
+/// The query of `POST /v1/jobs`.
+#[derive(Debug, Deserialize)]
+pub struct Submit {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/jobs`.
+///
+/// # Errors
+/// 402, 403, 422, 503.
+pub async fn submit(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Params(query): Params<Submit>,
+    body: Body<NewJob>,
+) -> Result<Response, ApiError> {
+    let client = caller.client()?;
+    if query.dry_run {
+        let draft = intake::draft(&app.config, client, app.now(), body.value)?;
+        return Ok(Reply(StatusCode::OK, quote(&app, &draft)).into_response());
+    }
+    let answer = take_in(&app, client, body.value, body.idempotency).await?;
+    Ok(answered(answer, |job| Reply(StatusCode::CREATED, job)))
+}
+
+async fn take_in(
+    app: &App,
+    client: &Name,
+    job: NewJob,
+    idempotency: Option<IdempotencyKey>,
+) -> Result<Answer<JobView>, ApiError> {
+    let draft = intake::draft(&app.config, client, app.now(), job)?;
+    if draft.require_now && eligible(app, &draft) == 0 {
+        // A repeat of what was taken in when there was one is answered as it was then.
+        let mut tx = app.db.write().await?;
+        if let Some(reply) = once::begin(&mut tx, idempotency.as_ref()).await? {
+            return Ok(Answer::Replayed(reply));
+        }
+        let message = "no miner that was heard of lately can run this job";
+        return Err(ApiError::new(ErrorCode::NoEligibleMiner, message));
+    }
+    app.intake.submit(Submission { client: client.clone(), draft, idempotency }).await
+}
+
+fn quote(app: &App, draft: &Draft) -> Quote {
+    Quote {
+        unit_type: draft.spec.price.unit_type,
+        unit_price: draft.spec.price.unit_price,
+        hold: draft.hold,
+        eligible_miners: eligible(app, draft) as u64,
+    }
+}
+
+/// How many miners that were heard of lately could run it.
+fn eligible(app: &App, draft: &Draft) -> usize {
+    let online = app.presence.online(app.now());
+    online.iter().filter(|m| !m.drain && Dispatch::can_run(&draft.needs, m)).count()
+}
+
+/// `POST /v1/jobs/batch`: one outcome per job.
+///
+/// # Errors
+/// 403, 422 where the batch itself is malformed.
+pub async fn batch(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    body: Body<NewBatch>,
+) -> Result<Reply<BatchReply>, ApiError> {
+    let client = caller.client()?;
+    if !(1..=MAX_BATCH).contains(&body.value.jobs.len()) {
+        return Err(ApiError::field("jobs", format!("must be 1 to {MAX_BATCH} jobs")));
+    }
+    let key = body.idempotency.as_ref();
+    let submits = body.value.jobs.into_iter().enumerate().map(|(index, job)| {
+        let key = key
+            .map(|key| IdempotencyKey { route: format!("{}#{index}", key.route), ..key.clone() });
+        submit_item(&app, client, job, key)
+    });
+    let items = futures_util::future::join_all(submits).await;
+    Ok(Reply(StatusCode::OK, BatchReply { items }))
+}
+
+async fn submit_item(
+    app: &App,
+    client: &Name,
+    job: Value,
+    key: Option<IdempotencyKey>,
+) -> BatchItem {
+    let outcome = match wire::parse(job.to_string().as_bytes()) {
+        Ok(job) => take_in(app, client, job, key).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(Answer::Fresh(job)) => BatchItem { status: 201, job: Some(job), error: None },
+        Ok(Answer::Replayed(reply)) => replayed_item(reply),
+        Err(error) => {
+            BatchItem { status: error.code.status(), job: None, error: Some(error.detail()) }
+        }
+    }
+}
+
+fn replayed_item(StoredReply { status, body }: StoredReply) -> BatchItem {
+    match serde_json::from_value::<ErrorBody>(body.clone()) {
+        Ok(ErrorBody { error }) => BatchItem { status, job: None, error: Some(error) },
+        Err(_) => BatchItem { status, job: serde_json::from_value(body).ok(), error: None },
+    }
+}
+
+/// `GET /v1/jobs/{id}`.
+///
+/// # Errors
+/// 403, 404.
+pub async fn show(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    JobPath(job): JobPath,
+) -> Result<Reply<JobView>, ApiError> {
+    let job = own(&app, &caller, job).await?;
+    Ok(Reply(StatusCode::OK, job))
+}
+
+/// A job of this caller; another client's is not found.
+async fn own(app: &App, caller: &Caller, job: JobId) -> Result<JobView, ApiError> {
+    let filter =
+        Filter { client: Some(caller.client()?.clone()), job: Some(job), ..Filter::default() };
+    let mut tx = app.db.read().await?;
+    let found = store::views(&mut tx, &filter, 1).await?;
+    tx.commit().await?;
+    found.into_iter().next().map(|listed| listed.view).ok_or_else(ApiError::job_not_found)
+}
+
+/// The query of `GET /v1/jobs`.
+#[derive(Debug, Deserialize)]
+pub struct List {
+    state: Option<JobState>,
+    limit: Option<u32>,
+    cursor: Option<JobId>,
+}
+
+impl List {
+    pub(super) async fn page(
+        self,
+        app: &App,
+        client: Option<Name>,
+    ) -> Result<Page<Listed>, ApiError> {
+        let limit = page_limit(self.limit)?;
+        let filter = Filter { client, job: None, state: self.state, before: self.cursor };
+        let mut tx = app.db.read().await?;
+        let jobs = store::views(&mut tx, &filter, u64::from(limit) + 1).await?;
+        tx.commit().await?;
+        Ok(page(jobs, limit, |job| job.view.job_id.to_string()))
+    }
+}
+
+/// `GET /v1/jobs`: newest first.
+///
+/// # Errors
+/// 400, 403.
+pub async fn list(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Params(query): Params<List>,
+) -> Result<Reply<Page<JobView>>, ApiError> {
+    let Page { items, next } = query.page(&app, Some(caller.client()?.clone())).await?;
+    let items = items.into_iter().map(|job| job.view).collect();
+    Ok(Reply(StatusCode::OK, Page { items, next }))
+}
+
+/// `GET /v1/jobs/{id}/result`.
+///
+/// # Errors
+/// 403, 404 (also where it was deleted), 425.
+pub async fn result(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    JobPath(job): JobPath,
+) -> Result<Reply<JobResult>, ApiError> {
+    let view = own(&app, &caller, job).await?;
+    if !view.state.is_terminal() {
+        let message = format!("the job has not ended: {}", view.state);
+        return Err(
+            ApiError::new(ErrorCode::JobNotReady, message).with("state", view.state.as_str())
+        );
+    }
+    if !view.result_available {
+        return Err(ApiError::new(ErrorCode::NotFound, "the result was deleted"));
+    }
+    let mut tx = app.db.read().await?;
+    let output = store::output(&mut tx, job).await?;
+    tx.commit().await?;
+    let (output_sha, exit_code, metrics, result) = match output {
+        Some(output) => (Some(output.output_sha), output.exit_code, output.metrics, output.result),
+        None => Default::default(),
+    };
+    let JobView { state, artifacts, error, .. } = view;
+    let reply =
+        JobResult { job_id: job, state, output_sha, result, exit_code, metrics, artifacts, error };
+    Ok(Reply(StatusCode::OK, reply))
+}
+
+/// `POST /v1/jobs/{id}/cancel`.
+///
+/// # Errors
+/// 403, 404, 409.
+pub async fn cancel(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    JobPath(job): JobPath,
+    body: Bodyless,
+) -> Result<Response, ApiError> {
+    let answer = settlement::cancel(&app, caller.client()?, job, body.idempotency).await?;
+    Ok(answered(answer, |view| Reply(StatusCode::OK, view)))
+}
+
+/// `DELETE /v1/jobs/{id}`: what a finished job left; its receipt and its ledger entries stay.
+///
+/// # Errors
+/// 403, 404, 409.
+pub async fn remove(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    JobPath(job): JobPath,
+) -> Result<StatusCode, ApiError> {
+    let view = own(&app, &caller, job).await?;
+    if !view.state.is_terminal() {
+        let message = "only a job that has ended can be deleted; cancel it first";
+        return Err(
+            ApiError::new(ErrorCode::ConflictState, message).with("state", view.state.as_str())
+        );
+    }
+    let mut tx = app.db.write().await?;
+    let files = store::remove_output(&mut tx, job).await?;
+    tx.commit().await?;
+    app.artifacts.remove(&files).await;
+    Ok(StatusCode::NO_CONTENT)
+}

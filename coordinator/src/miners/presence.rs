@@ -1,0 +1,388 @@
+//! Which miners are there, from memory: what was read from the database lately, and who was heard
+//! of, here or by another replica.
+//!
+//! Heartbeats end here and reach the database in one statement a second, through
+//! [`Presence::flush`]. What is lost with the process is only what a miner says again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::{Name, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Miner, heartbeat_secs, store};
+use crate::app::Clock;
+use crate::config::Leases;
+use crate::db::{Db, DbError};
+
+/// How old what was read from the database may be: another replica may have changed it.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+/// How much clocks of replicas may differ, in seconds.
+const SKEW_SECS: i64 = 60;
+
+/// How long a miner that is not heard of stays in memory.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// What this replica knows of the miners.
+#[derive(Debug)]
+pub struct Presence {
+    db: Db,
+    clock: Clock,
+    leases: Leases,
+    known: Mutex<Known>,
+    /// How many were online at the last flush.
+    fleet: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: HashMap<Name, Entry>,
+    names: HashMap<i64, Name>,
+    /// When what other replicas wrote was last read.
+    refreshed_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    miner: Arc<Miner>,
+    read_at: Timestamp,
+    seen_at: Option<Timestamp>,
+    report: Option<Value>,
+    /// Heard of since the last flush.
+    unwritten: bool,
+}
+
+/// A miner that was heard of, for the next flush.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sighting {
+    /// The miner.
+    pub miner_no: i64,
+    /// When it was last heard of.
+    pub seen_at: Timestamp,
+    /// What it last reported; an empty object where it never did.
+    pub report: Value,
+}
+
+impl Presence {
+    /// Knows nobody yet.
+    pub fn new(db: Db, clock: Clock, leases: Leases) -> Self {
+        Self { db, clock, leases, known: Mutex::default(), fleet: AtomicUsize::new(0) }
+    }
+
+    /// The miner of that name. What comes back is at most 5 s old, and the same `Arc` as before
+    /// as long as nothing about the miner changed.
+    ///
+    /// Reads the database: do not call it while a transaction is open.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub async fn find(&self, id: &Name) -> Result<Option<Arc<Miner>>, DbError> {
+        let now = self.clock.now();
+        if let Some(miner) = self.lock().fresh(id, now) {
+            return Ok(Some(miner));
+        }
+        let mut tx = self.db.read().await?;
+        let found = store::find(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(found.map(|miner| self.lock().put(miner, now)))
+    }
+
+    /// Takes over what was just written to the database.
+    pub fn changed(&self, miner: Miner) -> Arc<Miner> {
+        let now = self.clock.now();
+        self.lock().put(miner, now)
+    }
+
+    /// Something about the miner changed in the database: it is read again when it is asked for.
+    pub fn forget(&self, no: i64) {
+        let mut known = self.lock();
+        let Known { entries, names, .. } = &mut *known;
+        if let Some(entry) = names.get(&no).and_then(|name| entries.get_mut(name)) {
+            entry.read_at = Timestamp::from_micros(0);
+        }
+    }
+
+    /// The miner was heard of, with a report if this was a heartbeat. In memory only.
+    pub fn saw(&self, miner: &Arc<Miner>, report: Option<Value>) {
+        let now = self.clock.now();
+        let mut known = self.lock();
+        if !known.entries.contains_key(&miner.id) {
+            known.put(Miner::clone(miner), now);
+        }
+        if let Some(entry) = known.entries.get_mut(&miner.id) {
+            entry.seen_at = Some(now);
+            entry.unwritten = true;
+            if report.is_some() {
+                entry.report = report;
+            }
+        }
+    }
+
+    /// Reads whom other replicas, or this one before it was started, heard of lately.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub async fn refresh(&self) -> Result<(), DbError> {
+        let now = self.clock.now();
+        // At first nobody is in memory, so nothing in there can be out of date.
+        let since = self.lock().refreshed_at.unwrap_or(now);
+        let silence = i64::try_from(self.silence().as_secs()).unwrap_or(i64::MAX);
+        let mut tx = self.db.read().await?;
+        let changed = store::changed_since(&mut tx, since.plus_secs(-SKEW_SECS)).await?;
+        let heard = store::heard_since(&mut tx, now.plus_secs(-silence)).await?;
+        let unknown = self.lock().unknown(&heard);
+        let missing = store::by_no(&mut tx, &unknown).await?;
+        tx.commit().await?;
+        let mut known = self.lock();
+        for miner in missing {
+            known.put(miner, now);
+        }
+        for miner in changed {
+            if known.names.contains_key(&miner.no) {
+                known.put(miner, now);
+            }
+        }
+        known.heard(&heard);
+        known.refreshed_at = Some(now);
+        self.fleet.store(known.online(now, self.silence()).count(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes who was heard of since the last call, and now and then does what [`Self::refresh`]
+    /// does and lets go of whom nobody heard for long.
+    ///
+    /// # Errors
+    /// Where the database fails; nothing is lost, the next call tries again.
+    pub async fn flush(&self) -> Result<(), DbError> {
+        let now = self.clock.now();
+        let refreshed_at = self.lock().refreshed_at;
+        if refreshed_at.is_none_or(|at| now.since(at) >= MAX_AGE) {
+            self.refresh().await?;
+            self.lock().prune(now);
+        }
+        let sightings = self.lock().take_unwritten();
+        if sightings.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            let mut tx = self.db.write().await?;
+            store::saw(&mut tx, &sightings).await?;
+            tx.commit().await
+        };
+        let outcome = written.await;
+        if outcome.is_err() {
+            self.lock().put_back(&sightings);
+        }
+        outcome
+    }
+
+    /// The miners that were heard of lately: within `offline_after` heartbeat intervals.
+    pub fn online(&self, now: Timestamp) -> Vec<Arc<Miner>> {
+        let silence = self.silence();
+        self.lock().online(now, silence).map(|entry| Arc::clone(&entry.miner)).collect()
+    }
+
+    /// When a miner shall send its next heartbeat, in seconds.
+    pub fn heartbeat_secs(&self, holds_lease: bool) -> u32 {
+        heartbeat_secs(&self.leases, self.fleet.load(Ordering::Relaxed), holds_lease)
+    }
+
+    /// For how long a miner may be silent and still count as online.
+    pub fn silence(&self) -> Duration {
+        Duration::from_secs(u64::from(self.heartbeat_secs(false)))
+            .saturating_mul(self.leases.offline_after)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.read_at) <= MAX_AGE
+    }
+}
+
+impl Known {
+    fn fresh(&self, id: &Name, now: Timestamp) -> Option<Arc<Miner>> {
+        let entry = self.entries.get(id)?;
+        entry.is_fresh(now).then(|| Arc::clone(&entry.miner))
+    }
+
+    fn put(&mut self, miner: Miner, now: Timestamp) -> Arc<Miner> {
+        self.names.insert(miner.no, miner.id.clone());
+        let entry = self.entries.entry(miner.id.clone()).or_insert_with(|| Entry {
+            miner: Arc::new(miner.clone()),
+            read_at: now,
+            seen_at: None,
+            report: None,
+            unwritten: false,
+        });
+        entry.read_at = now;
+        // Others keep what they worked out for a miner under its pointer.
+        if *entry.miner != miner {
+            entry.miner = Arc::new(miner);
+        }
+        Arc::clone(&entry.miner)
+    }
+
+    fn online(&self, now: Timestamp, silence: Duration) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .values()
+            .filter(move |entry| entry.seen_at.is_some_and(|at| now.since(at) <= silence))
+    }
+
+    /// Of the miners that were heard of, those that are not in memory.
+    fn unknown(&self, heard: &[(i64, Timestamp)]) -> Vec<i64> {
+        heard.iter().map(|(no, _)| *no).filter(|no| !self.names.contains_key(no)).collect()
+    }
+
+    fn heard(&mut self, heard: &[(i64, Timestamp)]) {
+        for (no, at) in heard {
+            let Some(name) = self.names.get(no) else { continue };
+            if let Some(entry) = self.entries.get_mut(name) {
+                entry.seen_at = entry.seen_at.max(Some(*at));
+            }
+        }
+    }
+
+    fn take_unwritten(&mut self) -> Vec<Sighting> {
+        self.entries
+            .values_mut()
+            .filter(|entry| entry.unwritten)
+            .filter_map(|entry| {
+                entry.unwritten = false;
+                Some(Sighting {
+                    miner_no: entry.miner.no,
+                    seen_at: entry.seen_at?,
+                    report: entry.report.clone().unwrap_or_else(|| json!({})),
+                })
+            })
+            .collect()
+    }
+
+    fn put_back(&mut self, sightings: &[Sighting]) {
+        for sighting in sightings {
+            let Some(name) = self.names.get(&sighting.miner_no) else { continue };
+            if let Some(entry) = self.entries.get_mut(name) {
+                entry.unwritten = true;
+            }
+        }
+    }
+
+    fn prune(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| {
+            let last = entry.seen_at.map_or(entry.read_at, |seen| seen.max(entry.read_at));
+            entry.unwritten || now.since(last) <= FORGET_AFTER
+        });
+        let entries = &self.entries;
+        self.names.retain(|_, name| entries.contains_key(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::job::SlotKind;
+
+    use super::*;
+
+    async fn presence() -> (Presence, Clock, Arc<Miner>) {
+        let db = Db::open("sqlite::memory:", 1).unwrap();
+        db.migrate().await.unwrap();
+        let clock = Clock::manual(Timestamp::from_micros(1_000_000_000_000_000));
+        let id: Name = "m1".parse().unwrap();
+        let mut tx = db.write().await.unwrap();
+        let miner = Miner {
+            no: 0,
+            id: id.clone(),
+            wallet: "w1".parse().unwrap(),
+            registered: true,
+            pubkey: None,
+            drain: false,
+            gpu_lost: false,
+            capabilities: crate::miners::unregistered(id.clone(), SlotKind::Cpu, false),
+        };
+        let no = store::insert(&mut tx, clock.now(), &miner).await.unwrap();
+        assert!(no.is_some());
+        assert_eq!(store::insert(&mut tx, clock.now(), &miner).await.unwrap(), None);
+        tx.commit().await.unwrap();
+        let presence = Presence::new(db, clock.clone(), Leases::default());
+        let miner = presence.find(&id).await.unwrap().unwrap();
+        (presence, clock, miner)
+    }
+
+    async fn drain_in_the_database(presence: &Presence, miner: &Miner) {
+        let mut tx = presence.db.write().await.unwrap();
+        let changed = Miner { drain: true, ..miner.clone() };
+        store::update(&mut tx, presence.clock.now(), &changed).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_read_lasts_five_seconds_and_keeps_its_pointer() {
+        let (presence, clock, miner) = presence().await;
+        clock.advance(Duration::from_secs(6));
+        let again = presence.find(&miner.id).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&miner, &again));
+        drain_in_the_database(&presence, &miner).await;
+        assert!(!presence.find(&miner.id).await.unwrap().unwrap().drain);
+        clock.advance(Duration::from_secs(6));
+        assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_read_again() {
+        let (presence, _, miner) = presence().await;
+        drain_in_the_database(&presence, &miner).await;
+        presence.forget(miner.no);
+        assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+    }
+
+    #[tokio::test]
+    async fn silence_of_three_intervals_is_offline() {
+        let (presence, clock, miner) = presence().await;
+        assert!(presence.online(clock.now()).is_empty());
+        presence.saw(&miner, None);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(presence.online(clock.now()).len(), 1);
+        clock.advance(Duration::from_secs(1));
+        assert!(presence.online(clock.now()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_another_replica_hears_counts_here_too() {
+        let (here, clock, miner) = presence().await;
+        let there = Presence::new(here.db.clone(), clock.clone(), Leases::default());
+        here.saw(&miner, None);
+        here.flush().await.unwrap();
+        there.refresh().await.unwrap();
+        assert_eq!(there.online(clock.now()), [Arc::clone(&miner)]);
+        drain_in_the_database(&there, &miner).await;
+        clock.advance(Duration::from_secs(5));
+        there.flush().await.unwrap();
+        assert!(there.online(clock.now())[0].drain);
+        clock.advance(Duration::from_secs(60));
+        there.refresh().await.unwrap();
+        assert!(there.online(clock.now()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_flush_writes_what_is_new_and_keeps_the_last_report() {
+        let (presence, clock, miner) = presence().await;
+        presence.saw(&miner, Some(json!({"inflight": 1})));
+        presence.flush().await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        presence.saw(&miner, None);
+        presence.flush().await.unwrap();
+        let mut tx = presence.db.read().await.unwrap();
+        let rows = tx.rows("select seen_at, report from miner_live", Default::default());
+        let rows = rows.await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].get::<Timestamp>("seen_at").unwrap(), clock.now());
+        assert_eq!(rows[0].get::<Value>("report").unwrap(), json!({"inflight": 1}));
+    }
+}

@@ -1,0 +1,234 @@
+//! The HTTP of miners: register, heartbeat, ask for work, drain, replace the signing key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use protocol::miner::{
+    Drain, Drained, Heartbeat, HeartbeatReply, KeyInForce, KeyRotation, Registered,
+};
+use protocol::{ErrorCode, MinerCapabilities, Name, signing};
+use serde::Deserialize;
+
+use super::introduction::{Introduction, report};
+use super::{Miner, keys, store};
+use crate::accounts::{Binding, Caller, IdempotencyKey, once};
+use crate::app::{App, SharedApp};
+use crate::dispatch::leases;
+use crate::error::ApiError;
+use crate::wire::{Body, Params, Reply, Segments, replayed};
+
+/// The longest that a request for work may wait, in seconds.
+const MAX_WAIT_SECS: u8 = 30;
+
+/// `POST /v1/miner/register`.
+///
+/// # Errors
+/// 403, 422.
+pub async fn register(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    body: Body<MinerCapabilities>,
+) -> Result<Response, ApiError> {
+    let introduction = Introduction::register(body.value)?;
+    introduction.wallet_for(&caller)?;
+    let (now, key) = (app.now(), body.idempotency.as_ref());
+    let mut tx = app.db.write().await?;
+    if let Some(reply) = once::begin(&mut tx, key).await? {
+        return Ok(replayed(reply));
+    }
+    let (miner, first) = introduction.record(&mut tx, now, &caller).await?;
+    let status = if first { StatusCode::CREATED } else { StatusCode::OK };
+    let reply = once::commit(tx, now, key, status, registered(&app, &miner, first)).await?;
+    let miner = app.presence.changed(miner);
+    app.presence.saw(&miner, None);
+    Ok(Reply(status, reply).into_response())
+}
+
+fn registered(app: &App, miner: &Miner, first: bool) -> Registered {
+    Registered {
+        miner_id: miner.id.clone(),
+        status: if first { "registered" } else { "updated" }.to_owned(),
+        heartbeat_secs: app.presence.heartbeat_secs(false),
+        poll_secs: app.config.leases.poll_secs,
+        server_time: app.now(),
+        receipt_pubkey: signing::key_id(&app.attestor.verifying_key()),
+    }
+}
+
+/// `POST /v1/miner/heartbeat`.
+///
+/// # Errors
+/// 403, 422.
+pub async fn heartbeat(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    body: Body<Heartbeat>,
+) -> Result<Reply<HeartbeatReply>, ApiError> {
+    let heartbeat = body.value;
+    let introduction = Introduction::heartbeat(&heartbeat)?;
+    let report = report(&heartbeat)?;
+    let miner = introduced(&app, &caller, &introduction).await?;
+    app.presence.saw(&miner, Some(report));
+    let renewal = leases::renew(&app, &caller, &miner, heartbeat.active_jobs).await?;
+    let reply = HeartbeatReply {
+        status: "ok".to_owned(),
+        server_time: app.now(),
+        heartbeat_secs: app.presence.heartbeat_secs(!renewal.renewed.is_empty()),
+        drain: miner.drain,
+        cancel_jobs: renewal.cancel,
+        renewed: renewal.renewed,
+    };
+    Ok(Reply(StatusCode::OK, reply))
+}
+
+/// The sender of a heartbeat; the database is written only where it says something new.
+async fn introduced(
+    app: &App,
+    caller: &Caller,
+    introduction: &Introduction,
+) -> Result<Arc<Miner>, ApiError> {
+    introduction.wallet_for(caller)?;
+    if let Some(known) = app.presence.find(&introduction.id).await?
+        && introduction.merged(&known, caller)? == *known
+    {
+        return Ok(known);
+    }
+    let now = app.now();
+    let mut tx = app.db.write().await?;
+    let (miner, _) = introduction.record(&mut tx, now, caller).await?;
+    tx.commit().await?;
+    Ok(app.presence.changed(miner))
+}
+
+/// The query of `GET /v1/miner/next`.
+#[derive(Debug, Deserialize)]
+pub struct Next {
+    miner: Name,
+    slots: u32,
+    #[serde(default)]
+    wait: u8,
+}
+
+/// `GET /v1/miner/next`.
+///
+/// # Errors
+/// 400, 403, 404.
+pub async fn next(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Params(query): Params<Next>,
+) -> Result<Response, ApiError> {
+    if query.wait > MAX_WAIT_SECS {
+        return Err(ApiError::param("wait", format!("must be 0 to {MAX_WAIT_SECS} seconds")));
+    }
+    let miner = acting(&app, &caller, &query.miner).await?;
+    app.presence.saw(&miner, None);
+    let wait = Duration::from_secs(query.wait.into());
+    Ok(match app.dispatch.next(miner, query.slots, wait).await? {
+        Some(job) => Reply(StatusCode::OK, job).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+/// The miner for which this caller acts.
+async fn acting(app: &App, caller: &Caller, id: &Name) -> Result<Arc<Miner>, ApiError> {
+    // A client's key is told so, not that there is no such miner.
+    caller.wallet()?;
+    let miner = app.presence.find(id).await?.ok_or_else(not_registered)?;
+    caller.may_act_for(&miner.id, &miner.wallet)?;
+    Ok(miner)
+}
+
+fn not_registered() -> ApiError {
+    let message = "this miner neither registered nor sent a heartbeat";
+    ApiError::new(ErrorCode::MinerNotRegistered, message)
+}
+
+/// `POST /v1/miner/drain`.
+///
+/// # Errors
+/// 403, 404, 422.
+pub async fn drain(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    body: Body<Drain>,
+) -> Result<Response, ApiError> {
+    let own = match &caller.binding {
+        Binding::Miner { miner_id, .. } => miner_id.clone(),
+        Binding::Client { .. } | Binding::Admin | Binding::Open { .. } => None,
+    };
+    let id = body.value.miner_id.or(own);
+    let id =
+        id.ok_or_else(|| ApiError::field("miner_id", "this key may act for several miners"))?;
+    acting(&app, &caller, &id).await?;
+    set_drain(&app, &id, body.value.drain, body.idempotency.as_ref()).await
+}
+
+/// `POST /v1/admin/miners/{id}/drain`.
+///
+/// # Errors
+/// 403, 404, 422.
+pub async fn drain_by_admin(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Segments(id): Segments<Name>,
+    body: Body<Drain>,
+) -> Result<Response, ApiError> {
+    caller.admin()?;
+    if body.value.miner_id.is_some_and(|named| named != id) {
+        return Err(ApiError::field("miner_id", "must be the one of the path"));
+    }
+    set_drain(&app, &id, body.value.drain, body.idempotency.as_ref()).await
+}
+
+async fn set_drain(
+    app: &App,
+    id: &Name,
+    drain: bool,
+    key: Option<&IdempotencyKey>,
+) -> Result<Response, ApiError> {
+    let now = app.now();
+    let mut tx = app.db.write().await?;
+    if let Some(reply) = once::begin(&mut tx, key).await? {
+        return Ok(replayed(reply));
+    }
+    let known = store::lock(&mut tx, id).await?.ok_or_else(not_registered)?;
+    let miner = Miner { drain, ..known };
+    store::update(&mut tx, now, &miner).await?;
+    let reply = Drained { miner_id: miner.id.clone(), drain };
+    let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
+    app.presence.changed(miner);
+    Ok(Reply(StatusCode::OK, reply).into_response())
+}
+
+/// `POST /v1/miner/key`.
+///
+/// # Errors
+/// 403, 404, 422.
+pub async fn rotate_key(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    body: Body<KeyRotation>,
+) -> Result<Response, ApiError> {
+    let rotation = body.value;
+    let by_admin = matches!(caller.binding, Binding::Admin);
+    if !by_admin {
+        acting(&app, &caller, &rotation.miner_id).await?;
+    }
+    let (now, key) = (app.now(), body.idempotency.as_ref());
+    let mut tx = app.db.write().await?;
+    if let Some(reply) = once::begin(&mut tx, key).await? {
+        return Ok(replayed(reply));
+    }
+    let known = store::lock(&mut tx, &rotation.miner_id).await?.ok_or_else(not_registered)?;
+    keys::check_rotation(&known, &rotation, now, by_admin)?;
+    let miner = Miner { pubkey: Some(rotation.pubkey.clone()), ..known };
+    store::update(&mut tx, now, &miner).await?;
+    let reply = KeyInForce { miner_id: rotation.miner_id, pubkey: rotation.pubkey };
+    let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
+    app.presence.changed(miner);
+    Ok(Reply(StatusCode::OK, reply).into_response())
+}

@@ -1,0 +1,337 @@
+//! The endings without a result: reported failures, cancellations, and what the sweeper finds.
+
+use std::time::Duration;
+
+use protocol::client::Canceled;
+use protocol::miner::{Fail, Failed};
+use protocol::{ErrorCode, FailureCode, JobId, JobState, Name, Timestamp};
+use serde::Serialize;
+
+use super::ending::{Next, after_failure};
+use super::store::{self, Ending, Requeue};
+use crate::accounts::Caller;
+use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
+use crate::app::{self, App};
+use crate::db::{DbError, Tx};
+use crate::dispatch::Dispatch;
+use crate::dispatch::leases;
+use crate::dispatch::matching::Needs;
+use crate::dispatch::store::{self as queue, LeaseRow};
+use crate::error::ApiError;
+
+/// How much of a failed attempt's log is kept, in bytes: nobody gets results for nothing.
+const LOGS_TAIL_BYTES: usize = 4096;
+
+/// The longest message that is kept, in bytes.
+const MESSAGE_BYTES: usize = 1024;
+
+/// What an operation inside a transaction says: an answer for the caller, which an idempotency key
+/// remembers, or a fault of the database.
+type Said<T> = Result<Result<T, ApiError>, DbError>;
+
+/// What became of a failed attempt, and the class that has a queued job by it.
+type Applied = (Failed, Option<i32>);
+
+/// A miner could not finish a job: it goes back to the queue, or ends.
+///
+/// # Errors
+/// Why the caller does not hold the job.
+pub async fn fail(
+    app: &App,
+    caller: &Caller,
+    job_id: JobId,
+    mut report: Fail,
+    idempotency: Option<IdempotencyKey>,
+) -> Result<Answer<Failed>, ApiError> {
+    clean(&mut report);
+    once(app, idempotency, &FailJob { caller, job_id, report }).await
+}
+
+/// A client calls a job off. Whoever works on it learns so with its next heartbeat.
+///
+/// # Errors
+/// `JOB_NOT_FOUND`, also for other clients' jobs; `CONFLICT_STATE` when it has ended.
+pub async fn cancel(
+    app: &App,
+    client: &Name,
+    job_id: JobId,
+    idempotency: Option<IdempotencyKey>,
+) -> Result<Answer<Canceled>, ApiError> {
+    once(app, idempotency, &CancelJob { client, job_id }).await
+}
+
+/// What is done in a transaction of its own.
+trait Operation: Sync {
+    /// What it answers.
+    type Answer: Serialize;
+
+    /// Returns the answer, and the class that has a queued job by it.
+    fn run(
+        &self,
+        app: &App,
+        tx: &mut Tx,
+    ) -> impl Future<Output = Said<(Self::Answer, Option<i32>)>> + Send;
+}
+
+struct FailJob<'a> {
+    caller: &'a Caller,
+    job_id: JobId,
+    report: Fail,
+}
+
+impl Operation for FailJob<'_> {
+    type Answer = Failed;
+
+    async fn run(&self, app: &App, tx: &mut Tx) -> Said<Applied> {
+        failed(app, tx, self.caller, self.job_id, &self.report).await
+    }
+}
+
+struct CancelJob<'a> {
+    client: &'a Name,
+    job_id: JobId,
+}
+
+impl Operation for CancelJob<'_> {
+    type Answer = Canceled;
+
+    async fn run(&self, app: &App, tx: &mut Tx) -> Said<(Canceled, Option<i32>)> {
+        let canceled = canceled(app, tx, self.client, self.job_id).await?;
+        Ok(canceled.map(|canceled| (canceled, None)))
+    }
+}
+
+/// Runs an operation under an idempotency key, if there is one, and again when it loses a conflict.
+async fn once<O: Operation>(
+    app: &App,
+    key: Option<IdempotencyKey>,
+    operation: &O,
+) -> Result<Answer<O::Answer>, ApiError> {
+    let mut conflicts = 0;
+    loop {
+        match attempt(app, key.as_ref(), operation).await {
+            Err(DbError::Conflict(_)) if conflicts < 5 => conflicts += 1,
+            Err(error) => return Err(error.into()),
+            Ok(answer) => return answer,
+        }
+    }
+}
+
+async fn attempt<O: Operation>(
+    app: &App,
+    key: Option<&IdempotencyKey>,
+    operation: &O,
+) -> Said<Answer<O::Answer>> {
+    let mut tx = app.db.write().await?;
+    if let Some(key) = key {
+        match crate::accounts::store::begin(&mut tx, &[key]).await?.pop() {
+            Some(Ok(Some(reply))) => return Ok(Ok(Answer::Replayed(reply))),
+            Some(Err(error)) => return Ok(Err(error)),
+            Some(Ok(None)) | None => {}
+        }
+    }
+    let (said, woken) = operation
+        .run(app, &mut tx)
+        .await?
+        .map_or_else(|error| (Err(error), None), |(answer, woken)| (Ok(answer), woken));
+    if let Some(key) = key {
+        let reply = StoredReply::of(200, &said);
+        crate::accounts::store::finish(&mut tx, app.now(), &[(key, reply)]).await?;
+    }
+    tx.commit().await?;
+    app.dispatch.wake(woken);
+    Ok(said.map(Answer::Fresh))
+}
+
+/// Cuts what is too long, and takes out what no database can hold.
+fn clean(report: &mut Fail) {
+    if let Some(message) = &mut report.error_message {
+        *message = message.replace('\0', "\u{fffd}");
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+    }
+    if let Some(tail) = &mut report.logs_tail {
+        *tail = tail.replace('\0', "\u{fffd}");
+        let from = tail.ceil_char_boundary(tail.len().saturating_sub(LOGS_TAIL_BYTES));
+        tail.drain(..from);
+    }
+}
+
+async fn failed(
+    app: &App,
+    tx: &mut Tx,
+    caller: &Caller,
+    job_id: JobId,
+    report: &Fail,
+) -> Said<Applied> {
+    let now = app.now();
+    let Some(row) = queue::lock(tx, [job_id]).await?.remove(&job_id) else {
+        let outcome = queue::outcomes(tx, [job_id]).await?.remove(&job_id);
+        let canceled = report.error_code == FailureCode::Canceled;
+        return Ok(match outcome {
+            // It stopped because it was told to.
+            Some(state @ JobState::Canceled) if canceled => {
+                Ok((Failed { state, attempt: 1 }, None))
+            }
+            outcome => Err(leases::gone(outcome.as_ref())),
+        });
+    };
+    let miner_no = match leases::check(&row, caller, report.lease_token, None) {
+        Ok(holder) => holder.miner_no,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !row.state.is_leased() {
+        // The lease has lapsed and the attempt is already counted.
+        return Ok(Ok((Failed { state: row.state, attempt: row.attempt }, None)));
+    }
+    if report.error_code == FailureCode::NoGpu {
+        store::lose_gpu(tx, now, miner_no).await?;
+        app.presence.forget(miner_no);
+    }
+    let others = another_can(app, tx, &row, miner_no).await?;
+    let message = report.error_message.clone().unwrap_or_default();
+    let error = (report.error_code.to_string(), message);
+    let logs_tail = report.logs_tail.clone();
+    let failure = Failure { code: report.error_code, error, logs_tail, others };
+    let failed = apply(app, tx, now, row, failure).await?;
+    Ok(Ok(failed))
+}
+
+/// A failed attempt.
+struct Failure {
+    code: FailureCode,
+    error: (String, String),
+    logs_tail: Option<String>,
+    others: bool,
+}
+
+async fn apply(
+    app: &App,
+    tx: &mut Tx,
+    now: Timestamp,
+    row: LeaseRow,
+    failure: Failure,
+) -> Result<Applied, DbError> {
+    let retry = Duration::from_secs(u64::from(app.config.jobs.retry_secs));
+    let Failure { code, error, logs_tail, others } = failure;
+    match after_failure(code, row.attempt, row.max_attempts, others, retry) {
+        Next::End(outcome) => {
+            let failed = Failed { state: outcome, attempt: row.attempt };
+            let ending = Ending { row, outcome, error: Some(error), logs_tail, receipt_id: None };
+            store::end(tx, now, &[ending]).await?;
+            Ok((failed, None))
+        }
+        Next::Requeue { counted, delay, exclude } => {
+            let attempt = row.attempt + u32::from(counted);
+            let mut excluded = row.excluded.clone();
+            if let Some(holder) = row.holder.as_ref().filter(|_| exclude) {
+                excluded.push(holder.miner_no);
+            }
+            let due_at = (!delay.is_zero()).then(|| now.plus(jittered(delay)));
+            let class = row.class_id;
+            let requeue = Requeue { row, due_at, attempt, excluded, error, logs_tail };
+            store::requeue(tx, now, &[requeue]).await?;
+            let failed = Failed { state: JobState::Queued, attempt };
+            Ok((failed, due_at.is_none().then_some(class)))
+        }
+    }
+}
+
+/// Whether a miner other than this one, that is there and not excluded, could run the job.
+async fn another_can(
+    app: &App,
+    tx: &mut Tx,
+    row: &LeaseRow,
+    miner_no: i64,
+) -> Result<bool, DbError> {
+    let Some(spec) = queue::specs(tx, [row.job_id]).await?.remove(&row.job_id) else {
+        return Ok(false);
+    };
+    let needs = Needs::of(&spec, app.config.jobs.max_runtime_s);
+    let online = app.presence.online(app.now());
+    Ok(online.iter().any(|miner| {
+        miner.no != miner_no
+            && !row.excluded.contains(&miner.no)
+            && !miner.drain
+            && Dispatch::can_run(&needs, miner)
+    }))
+}
+
+async fn canceled(app: &App, tx: &mut Tx, client: &Name, job_id: JobId) -> Said<Canceled> {
+    if store::client_of(tx, job_id).await?.as_ref() != Some(client) {
+        return Ok(Err(ApiError::job_not_found()));
+    }
+    let Some(row) = queue::lock(tx, [job_id]).await?.remove(&job_id) else {
+        let outcome = queue::outcomes(tx, [job_id]).await?.remove(&job_id);
+        return Ok(Err(leases::gone(outcome.as_ref())));
+    };
+    let outcome = JobState::Canceled;
+    let error = Some((FailureCode::Canceled.to_string(), "canceled by its client".to_owned()));
+    let ending = Ending { row, outcome, error, logs_tail: None, receipt_id: None };
+    store::end(tx, app.now(), &[ending]).await?;
+    Ok(Ok(Canceled { job_id, state: outcome }))
+}
+
+/// Takes jobs away whose lease has lapsed; returns how many.
+///
+/// # Errors
+/// Where the database does.
+pub async fn lapse(app: &App, limit: i64) -> Result<usize, DbError> {
+    let now = app.now();
+    let mut tx = app.db.write().await?;
+    let jobs = store::lapsed(&mut tx, now, limit).await?;
+    let rows = queue::lock(&mut tx, jobs).await?;
+    // Between the look and the lock a heartbeat may have renewed it.
+    let lapsed: Vec<LeaseRow> = rows
+        .into_values()
+        .filter(|row| row.state.is_leased())
+        .filter(|row| row.holder.as_ref().is_some_and(|holder| holder.expires_at < now))
+        .collect();
+    let count = lapsed.len();
+    let mut woken = Vec::new();
+    for row in lapsed {
+        let message = match row.state {
+            JobState::Assigned => "the miner did not acknowledge the job in time",
+            _ => "the miner's lease expired",
+        };
+        let error = (FailureCode::Crash.to_string(), message.to_owned());
+        let failure = Failure { code: FailureCode::Crash, error, logs_tail: None, others: true };
+        woken.extend(apply(app, &mut tx, now, row, failure).await?.1);
+    }
+    tx.commit().await?;
+    app.dispatch.wake(woken);
+    Ok(count)
+}
+
+/// Ends jobs that nobody took in time; returns how many.
+///
+/// # Errors
+/// Where the database does.
+pub async fn expire(app: &App, limit: i64) -> Result<usize, DbError> {
+    let now = app.now();
+    let mut tx = app.db.write().await?;
+    let jobs = store::overdue(&mut tx, now, limit).await?;
+    let rows = queue::lock(&mut tx, jobs).await?;
+    let endings: Vec<Ending> = rows
+        .into_values()
+        .filter(|row| !row.state.is_leased())
+        .map(|row| Ending {
+            row,
+            outcome: JobState::Expired,
+            error: Some((
+                ErrorCode::NoEligibleMiner.to_string(),
+                "nobody took the job before it lapsed".to_owned(),
+            )),
+            logs_tail: None,
+            receipt_id: None,
+        })
+        .collect();
+    store::end(&mut tx, now, &endings).await?;
+    tx.commit().await?;
+    Ok(endings.len())
+}
+
+/// ±10 %, so that jobs that failed together do not come back together.
+fn jittered(delay: Duration) -> Duration {
+    let percent = u32::try_from(app::random_u128() % 21).unwrap_or(0) + 90;
+    delay * percent / 100
+}

@@ -1,0 +1,4 @@
+//! Stats: the state of the whole in numbers, for operators. Nothing is decided by them.
+
+pub mod routes;
+pub mod store;

@@ -1,0 +1,92 @@
+//! The one background loop: lapsed leases, jobs that nobody took, retries that are due, miners'
+//! sightings, and what may be forgotten.
+//!
+//! Any number of replicas may sweep at once: every step locks what it changes and looks again.
+
+use std::time::Duration;
+
+use protocol::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::db::DbError;
+use crate::settlement;
+
+/// How often.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many jobs at most are ended or requeued in one transaction.
+const BATCH: i64 = 256;
+
+/// How long replies are kept for repeats of a request, in seconds.
+const IDEMPOTENCY_SECS: i64 = 24 * 3600;
+
+/// How old an unused class must be to be forgotten, in seconds.
+const CLASS_SECS: i64 = 3600;
+
+/// What a sweep remembers until the next.
+#[derive(Debug)]
+pub struct Sweeper {
+    started_at: Timestamp,
+    tidied_at: Timestamp,
+}
+
+impl Sweeper {
+    /// A sweeper that starts now.
+    pub fn new(app: &App) -> Self {
+        let now = app.now();
+        Self { started_at: now, tidied_at: now }
+    }
+
+    /// Sweeps every second until it is told to stop.
+    pub async fn run(mut self, app: &App, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            if let Err(error) = self.tick(app).await {
+                tracing::warn!(%error, "sweep failed, trying again");
+            }
+        }
+        // What the miners last said is worth a write before the end.
+        drop(app.presence.flush().await);
+    }
+
+    /// One sweep.
+    ///
+    /// # Errors
+    /// Where the database does; the next sweep does what this one left.
+    pub async fn tick(&mut self, app: &App) -> Result<(), DbError> {
+        let now = app.now();
+        app.presence.flush().await?;
+        // While nobody listened, nobody could renew.
+        let grace = i64::from(app.config.leases.start_grace_secs);
+        if now >= self.started_at.plus_secs(grace) {
+            let lapsed = settlement::lapse(app, BATCH).await?;
+            metrics::counter!("aitbc_leases_lapsed_total").increment(lapsed as u64);
+        }
+        let expired = settlement::expire(app, BATCH).await?;
+        metrics::counter!("aitbc_jobs_expired_total").increment(expired as u64);
+        let mut tx = app.db.write().await?;
+        let due = settlement::store::queue_due(&mut tx, now).await?;
+        tx.commit().await?;
+        app.dispatch.wake(due);
+        if now >= self.tidied_at.plus_secs(CLASS_SECS) {
+            self.tidied_at = now;
+            tidy(app, now).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn tidy(app: &App, now: Timestamp) -> Result<(), DbError> {
+    let mut tx = app.db.write().await?;
+    let replies = crate::accounts::store::forget(&mut tx, now.plus_secs(-IDEMPOTENCY_SECS)).await?;
+    tx.commit().await?;
+    let mut tx = app.db.write().await?;
+    let classes = settlement::store::forget_classes(&mut tx, now.plus_secs(-CLASS_SECS)).await?;
+    tx.commit().await?;
+    tracing::debug!(replies, classes, "tidied");
+    Ok(())
+}
