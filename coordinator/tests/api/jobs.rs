@@ -1,0 +1,211 @@
+//! Jobs, as clients use them.
+
+use protocol::client::{BatchReply, JobView, Quote};
+use protocol::miner::LogReply;
+use protocol::wallet::Page;
+use protocol::{ErrorCode, JobState, Receipt};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Request, TestApp, on_both_engines};
+
+async fn page(client: &Client<'_>, query: &str) -> Page<JobView> {
+    client.get(&format!("/v1/jobs?{query}")).await.expect(200).json()
+}
+
+on_both_engines! {
+    async fn a_dry_run_quotes_and_stores_nothing(app: TestApp) {
+        let client = app.client("c1").await;
+        let job = json!({"workload": "hash", "limits": {"max_runtime_s": 100}});
+        let quote = |reply: crate::support::Reply| reply.expect(200).json::<Quote>();
+        let quoted = quote(client.post("/v1/jobs?dry_run=true", job.clone()).await);
+        assert_eq!(quoted.hold.to_string(), "0.2");
+        assert_eq!(quoted.eligible_miners, 0);
+        let miner = app.registered("m1").await;
+        let drained = app.registered("m2").await;
+        let body = json!({"miner_id": "m2", "drain": true});
+        drained.post("/v1/miner/drain", body).await.expect(200);
+        let quoted = quote(client.post("/v1/jobs?dry_run=true", job.clone()).await);
+        assert_eq!(quoted.eligible_miners, 1);
+        assert!(page(&client, "").await.items.is_empty());
+        app.advance(61);
+        let quoted = quote(client.post("/v1/jobs?dry_run=true", job).await);
+        assert_eq!(quoted.eligible_miners, 0);
+        drop(miner);
+    }
+
+    async fn require_now_refuses_what_nobody_can_run_now(app: TestApp) {
+        let client = app.client("c1").await;
+        let job = json!({"workload": "hash", "require_now": true});
+        client.post("/v1/jobs", job.clone()).await.refused(ErrorCode::NoEligibleMiner);
+        app.registered("m1").await;
+        let key = "8b7f6c9e-0d7a-4e1f-9a57-2f6b6f0f7f11";
+        let send = || Request::post("/v1/jobs", job.clone()).header("idempotency-key", key);
+        let first: JobView = client.send(send()).await.expect(201).json();
+        app.advance(61);
+        let again: JobView = client.send(send()).await.expect(201).json();
+        assert_eq!(first, again);
+        client.post("/v1/jobs", job.clone()).await.refused(ErrorCode::NoEligibleMiner);
+    }
+
+    async fn a_batch_has_one_outcome_per_job(app: TestApp) {
+        let client = app.client("c1").await;
+        let good = json!({"workload": "hash"});
+        let jobs = json!({"jobs": [
+            good, {"workload": "hash", "priority": 10}, {"workload": 7}, "nonsense",
+            {"workload": "hash", "params": {"note": "a\u{0}b"}}, good, {"unknown": 1},
+        ]});
+        let reply: BatchReply = client.post("/v1/jobs/batch", jobs).await.expect(200).json();
+        let statuses: Vec<_> = reply.items.iter().map(|item| item.status).collect();
+        assert_eq!(statuses, [201, 422, 422, 422, 422, 201, 422]);
+        let field = |i: usize| reply.items[i].error.as_ref().unwrap().details.get("field").cloned();
+        assert_eq!((field(1), field(2)), (Some(json!("priority")), Some(json!("workload"))));
+        assert_eq!(field(6), Some(json!("unknown")));
+        assert_eq!(page(&client, "").await.items.len(), 2);
+    }
+
+    async fn a_batch_is_one_to_a_thousand_jobs(app: TestApp) {
+        let client = app.client("c1").await;
+        let batch = |n: usize| json!({"jobs": vec![json!({"workload": "hash"}); n]});
+        for n in [0, 1001] {
+            let reply = client.post("/v1/jobs/batch", batch(n)).await;
+            assert_eq!(reply.refused(ErrorCode::InvalidPayload).field(), "jobs");
+        }
+        let reply: BatchReply =
+            client.post("/v1/jobs/batch", batch(1000)).await.expect(200).json();
+        assert!(reply.items.iter().all(|item| item.status == 201));
+    }
+
+    async fn lists_are_paged_and_filtered(app: TestApp) {
+        let (client, other) = (app.client("c1").await, app.client("c2").await);
+        let miner = app.registered("m1").await;
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(client.submit_any().await);
+            app.advance(1);
+        }
+        other.submit_any().await;
+        ids.reverse();
+        let first = page(&client, "limit=2").await;
+        let next = first.next.unwrap();
+        let second = page(&client, &format!("limit=2&cursor={next}")).await;
+        let third =
+            page(&client, &format!("limit=2&cursor={}", second.next.unwrap())).await;
+        let seen = [first.items, second.items, third.items].concat();
+        assert_eq!(seen.iter().map(|job| job.job_id).collect::<Vec<_>>(), ids);
+        assert_eq!(third.next, None);
+
+        let job = miner.take().await;
+        miner.ack(&job).await.expect(200);
+        client.cancel(ids[0]).await.expect(200);
+        for (state, count) in
+            [("RUNNING", 1), ("CANCELED", 1), ("QUEUED", 3), ("ASSIGNED", 0), ("COMPLETED", 0)]
+        {
+            let found = page(&client, &format!("state={state}")).await.items;
+            assert_eq!(found.len(), count, "{state}");
+            assert!(found.iter().all(|job| job.state.as_str() == state));
+        }
+        for query in ["state=DONE", "limit=0", "limit=201", "limit=x", "cursor=x"] {
+            let reply = client.get(&format!("/v1/jobs?{query}")).await;
+            let field = query.split('=').next().unwrap();
+            assert_eq!(reply.refused(ErrorCode::InvalidParam).field(), field);
+        }
+    }
+
+    async fn a_foreign_job_is_not_there(app: TestApp) {
+        let (owner, other) = (app.client("c1").await, app.client("c2").await);
+        let miner = app.registered("m1").await;
+        let id = owner.submit_any().await;
+        miner.work().await;
+        for path in ["", "/result", "/receipt", "/receipts", "/artifacts", "/artifacts/1"] {
+            let path = format!("/v1/jobs/{id}{path}");
+            other.get(&path).await.refused(ErrorCode::JobNotFound);
+        }
+        other.cancel(id).await.refused(ErrorCode::JobNotFound);
+        let gone = other.send(Request::delete(&format!("/v1/jobs/{id}"))).await;
+        gone.refused(ErrorCode::JobNotFound);
+        for id in ["nope", "..", "%2e%2e%2fa", "01ARZ3NDEKTSV4RRFFQ69G5FAV"] {
+            let reply = owner.get(&format!("/v1/jobs/{id}")).await;
+            reply.refused(ErrorCode::JobNotFound);
+        }
+    }
+
+    async fn canceling_ends_a_job_once(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        let body: Value = client.cancel(id).await.expect(200).json();
+        assert_eq!(body, json!({"job_id": id, "state": "CANCELED"}));
+        client.cancel(id).await.refused(ErrorCode::ConflictState);
+        assert!(miner.next().await.is_none());
+        assert_eq!(client.result(id).await.state, JobState::Canceled);
+        app.audit().await;
+    }
+
+    async fn deleting_removes_the_output_and_keeps_the_receipt(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let spec = json!({"workload": "hash", "artifacts": [{"path": "out.bin"}]});
+        let id = client.submit(spec).await;
+        let path = format!("/v1/jobs/{id}");
+        client.send(Request::delete(&path)).await.refused(ErrorCode::ConflictState);
+        let job = miner.take().await;
+        miner.about(&job, "logs", json!({"stream": "stdout", "seq": 0, "text": "x"})).await;
+        miner.upload(&job, &[("out.bin", b"bytes")]).await.expect(201);
+        let mut proof = miner.proof(&job, "x");
+        proof.artifacts = vec![crate::support::proven("out.bin", b"bytes")];
+        miner.prove(&proof).await.expect(201);
+        assert_eq!(client.job(id).await.artifacts.len(), 1);
+        client.send(Request::delete(&path)).await.expect(204);
+        let view = client.job(id).await;
+        assert!(view.artifacts.is_empty() && !view.result_available);
+        client.get(&format!("{path}/result")).await.refused(ErrorCode::NotFound);
+        client.get(&format!("{path}/artifacts/1")).await.refused(ErrorCode::ArtifactNotFound);
+        client.get(&format!("{path}/receipt")).await.expect(200);
+        client.send(Request::delete(&path)).await.expect(204);
+        app.audit().await;
+    }
+
+    async fn logs_are_capped_and_repeats_are_ignored(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        client.submit_any().await;
+        let job = miner.take().await;
+        let chunk = |seq: i64, text: &str| json!({"stream": "stdout", "seq": seq, "text": text});
+        let accepted = |reply: crate::support::Reply| reply.expect(200).json::<LogReply>().accepted;
+        assert!(accepted(miner.about(&job, "logs", chunk(0, "a\u{0}b")).await));
+        assert!(accepted(miner.about(&job, "logs", chunk(0, "other")).await));
+        let long = "x".repeat(64 * 1024);
+        let mut taken = 0;
+        while accepted(miner.about(&job, "logs", chunk(taken + 1, &long)).await) {
+            taken += 1;
+        }
+        // A MiB of text, less the small change of chunks.
+        assert_eq!(taken, 15);
+        let more = miner.about(&job, "logs", chunk(99, &format!("{long}x"))).await;
+        assert_eq!(more.refused(ErrorCode::InvalidPayload).field(), "text");
+        let negative = miner.about(&job, "logs", chunk(-1, "x")).await;
+        assert_eq!(negative.refused(ErrorCode::InvalidPayload).field(), "seq");
+    }
+
+    async fn receipts_are_listed_for_job_and_miner(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        let of_job = format!("/v1/jobs/{id}/receipts");
+        let none: Page<Receipt> = client.get(&of_job).await.expect(200).json();
+        assert!(none.items.is_empty());
+        let first = miner.work().await.receipt;
+        app.advance(1);
+        client.submit_any().await;
+        let second = miner.work().await.receipt;
+        let one: Page<Receipt> = client.get(&of_job).await.expect(200).json();
+        assert_eq!(one.items, [first.clone()]);
+        let page: Page<Receipt> = miner.get("/v1/miner/receipts?limit=1").await.json();
+        assert_eq!(page.items, [second]);
+        let rest = format!("/v1/miner/receipts?limit=1&cursor={}", page.next.unwrap());
+        let page: Page<Receipt> = miner.get(&rest).await.json();
+        assert_eq!((page.items, page.next), (vec![first], None));
+        let bad = miner.get("/v1/miner/receipts?cursor=x").await;
+        assert_eq!(bad.refused(ErrorCode::InvalidParam).field(), "cursor");
+    }
+}

@@ -1,0 +1,25 @@
+//! The coordinator over HTTP: real router, real databases, time that tests move by hand.
+//!
+//! Every test runs on both engines. PostgreSQL comes from `TEST_POSTGRES_URL`, the URL of a server
+//! on which a test may create a database of its own; `scripts/test` starts one and sets it.
+#![cfg(test)]
+
+mod support;
+
+mod admin;
+mod artifacts;
+mod edge;
+mod errors;
+mod exactly_once;
+mod history;
+mod idempotency;
+mod jobs;
+mod keys;
+mod miners;
+mod money;
+mod path;
+mod process;
+mod queue;
+mod replicas;
+mod stored_replies;
+mod wallet;

@@ -1,0 +1,221 @@
+//! A coordinator of a test's own, with a database of its own.
+
+use std::time::Duration;
+
+use axum::Router;
+use coordinator::accounts::keys::{Minted, issue};
+use coordinator::accounts::{Funding, Terms};
+use coordinator::app::{App, Clock, Parts, SharedApp, random_u128};
+use coordinator::artifacts::Artifacts;
+use coordinator::auth::Auth;
+use coordinator::config::Config;
+use coordinator::db::{Args, Db};
+use coordinator::router::router;
+use coordinator::sweeper::Sweeper;
+use ed25519_dalek::SigningKey;
+use protocol::wallet::{NewKey, Scope};
+use protocol::{Amount, Timestamp};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+
+use super::{Client, Request, TestMiner};
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+    /// SQLite without a file: readers and writer share one connection, as in the mock.
+    Memory,
+}
+
+/// A running coordinator.
+pub struct TestApp {
+    pub app: SharedApp,
+    pub clock: Clock,
+    pub router: Router,
+    pub admin_key: String,
+    /// Where the artifacts are.
+    pub dir: TempDir,
+    sweeper: tokio::sync::Mutex<Sweeper>,
+    _database: Option<PostgresDatabase>,
+}
+
+impl TestApp {
+    pub async fn sqlite() -> Self {
+        Self::with(Engine::Sqlite, |_| {}).await
+    }
+
+    pub async fn postgres() -> Self {
+        Self::with(Engine::Postgres, |_| {}).await
+    }
+
+    /// With other settings than the defaults.
+    pub async fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, url) = match engine {
+            Engine::Memory => (None, "sqlite::memory:".to_owned()),
+            Engine::Sqlite => (None, format!("sqlite:{}", dir.path().join("test.db").display())),
+            Engine::Postgres => {
+                let database = PostgresDatabase::create().await;
+                let url = database.url.clone();
+                (Some(database), url)
+            }
+        };
+        let mut config = Config::default();
+        // Tests say by themselves when a rate is what they look at.
+        config.limits.client_per_minute = 100_000;
+        config.limits.miner_per_minute = 100_000;
+        config.limits.admin_per_minute = 100_000;
+        config.leases.start_grace_secs = 0;
+        change(&mut config);
+        let db = Db::open(&url, 4).unwrap();
+        db.migrate().await.unwrap();
+        let clock = Clock::manual("2026-01-24T00:00:00Z".parse::<Timestamp>().unwrap());
+        let parts = Parts {
+            config,
+            db,
+            clock: clock.clone(),
+            auth: Auth::keys(),
+            artifacts: Artifacts::local(&dir.path().join("artifacts")).unwrap(),
+            attestor: SigningKey::from_bytes(&[42; 32]),
+        };
+        let app = App::start(parts).await.unwrap();
+        let admin_key = issue_key(&app, Scope::Admin, "", None).await;
+        Self {
+            router: router(app.clone()),
+            sweeper: tokio::sync::Mutex::new(Sweeper::new(&app)),
+            app,
+            clock,
+            admin_key,
+            dir,
+            _database: database,
+        }
+    }
+
+    pub fn engine(&self) -> Engine {
+        match self.app.db.engine() {
+            coordinator::db::Engine::Sqlite => Engine::Sqlite,
+            coordinator::db::Engine::Postgres => Engine::Postgres,
+        }
+    }
+
+    /// A client whose jobs are paid by issuance.
+    pub async fn client(&self, name: &str) -> Client<'_> {
+        let key = issue_key(&self.app, Scope::Client, name, Some(Terms::default())).await;
+        Client { app: self, key }
+    }
+
+    /// A client that pays in first.
+    pub async fn prepaid_client(&self, name: &str) -> Client<'_> {
+        let terms = Terms { funding: Funding::Prepaid, weight: 1 };
+        let key = issue_key(&self.app, Scope::Client, name, Some(terms)).await;
+        Client { app: self, key }
+    }
+
+    /// A miner with the wallet `w-NAME`; it has not said anything yet.
+    pub async fn miner(&self, name: &str) -> TestMiner<'_> {
+        let key = issue_key(&self.app, Scope::Miner, &format!("w-{name}"), None).await;
+        TestMiner::new(self, name, key)
+    }
+
+    /// A miner that registered.
+    pub async fn registered(&self, name: &str) -> TestMiner<'_> {
+        let miner = self.miner(name).await;
+        miner.register().await.expect(201);
+        miner
+    }
+
+    pub fn advance(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// One sweep of the background loop.
+    pub async fn sweep(&self) {
+        self.sweeper.lock().await.tick(&self.app).await.unwrap();
+    }
+
+    /// An operator notes that a client paid in.
+    pub async fn deposit(&self, client: &str, amount: &str, reference: &str) {
+        let path = format!("/v1/admin/wallets/{client}/deposit");
+        let body = json!({"amount": amount, "reference": reference});
+        let reply = Request::post(&path, body).key(&self.admin_key).send(self).await;
+        assert!(reply.status.is_success(), "{}", reply.text());
+    }
+
+    /// What an account of the ledger holds.
+    pub async fn account(&self, name: &str) -> Amount {
+        let mut tx = self.app.db.read().await.unwrap();
+        let sql = "select balance from accounts where name = $1";
+        let row = tx.row(sql, Args::new().with(name)).await.unwrap();
+        row.unwrap().get("balance").unwrap()
+    }
+
+    /// Checks the books; every test that moves money ends with it.
+    pub async fn audit(&self) {
+        let mut tx = self.app.db.read().await.unwrap();
+        let audit = coordinator::ledger::store::audit(&mut tx).await.unwrap();
+        assert_eq!(audit.faults, []);
+    }
+}
+
+async fn issue_key(app: &SharedApp, scope: Scope, name: &str, terms: Option<Terms>) -> String {
+    let new = NewKey {
+        scope,
+        client: (scope == Scope::Client).then(|| name.parse().unwrap()),
+        wallet: (scope == Scope::Miner).then(|| name.parse().unwrap()),
+        miner_id: None,
+    };
+    let mut secret = [0; 32];
+    secret[..16].copy_from_slice(&random_u128().to_be_bytes());
+    let id = random_u128().to_be_bytes()[..8].try_into().unwrap();
+    let minted = Minted::from_random(scope, id, secret);
+    issue(&app.db, app.now(), &new, terms, minted).await.unwrap().key
+}
+
+/// A database on the server of `TEST_POSTGRES_URL`, dropped with this value.
+pub struct PostgresDatabase {
+    admin_url: String,
+    name: String,
+    pub url: String,
+}
+
+impl PostgresDatabase {
+    pub async fn create() -> Self {
+        let admin_url = std::env::var("TEST_POSTGRES_URL")
+            .expect("TEST_POSTGRES_URL is not set: scripts/test starts a server and sets it");
+        let name = format!("test_{:032x}", random_u128());
+        let mut admin = PgConnection::connect(&admin_url).await.unwrap();
+        let create = format!("create database {name} template template0");
+        admin.execute(sqlx::query(AssertSqlSafe(create))).await.unwrap();
+        let (server, query) = admin_url.split_once('?').unwrap_or((&admin_url, ""));
+        let server = &server[..server.rfind('/').unwrap()];
+        let url = format!("{server}/{name}?{query}");
+        Self { admin_url, name, url }
+    }
+
+    /// Where its server listens, as `host:port`.
+    pub fn server(&self) -> String {
+        let (_, rest) = self.url.split_once('@').unwrap();
+        rest.split('/').next().unwrap().to_owned()
+    }
+}
+
+impl Drop for PostgresDatabase {
+    fn drop(&mut self) {
+        let (url, name) = (self.admin_url.clone(), self.name.clone());
+        // A test's own runtime cannot wait here.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut admin = PgConnection::connect(&url).await.map_err(std::io::Error::other)?;
+                let drop = format!("drop database {name} with (force)");
+                admin.execute(sqlx::query(AssertSqlSafe(drop))).await.map_err(std::io::Error::other)
+            })
+        });
+        if let Ok(Err(error)) = dropped.join() {
+            eprintln!("database {} is left behind: {error}", self.name);
+        }
+    }
+}
