@@ -1,0 +1,388 @@
+//! One attempt at a job, from the lease to a report in the outbox.
+//!
+//! Each step is written to `state.json` before it is taken, so that `recovery` knows after a crash
+//! what had been begun.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::job::SlotKind;
+use protocol::miner::Fail;
+use protocol::proof::ArtifactProof;
+use protocol::{FailureCode, Job, Proof, Timestamp};
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::coordinator::{Backoff, CallError, Remedy};
+use crate::inputs::{self, InputError};
+use crate::leases::{Held, StopReason};
+use crate::node::Node;
+use crate::outbox::{Body, Settled};
+use crate::receipts::{self, Signer, completed_at};
+use crate::runners::{JobFacts, Refusal};
+use crate::sandbox::{Command, Ending, SandboxError};
+use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
+use crate::{consent, output, progress};
+
+/// How much of the log a failure report carries, in bytes.
+const LOG_TAIL: u64 = 4096;
+
+/// How long a call about a job is repeated before the attempt is given up.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why an attempt ends without a proof.
+#[derive(Debug)]
+enum Abandoned {
+    /// It failed: to be reported.
+    Refused(Refusal),
+    /// It is not ours any more: nothing is reported.
+    Lost(String),
+    /// The node ends and will go on with it at its next start.
+    Suspended,
+}
+
+impl From<Refusal> for Abandoned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<io::Error> for Abandoned {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(Refusal::new(FailureCode::Internal, format!("node: {error}")))
+    }
+}
+
+/// An attempt under way.
+pub struct Attempt<'a> {
+    node: &'a Node,
+    job: Job,
+    dir: JobDir,
+    held: Arc<Held>,
+}
+
+impl<'a> Attempt<'a> {
+    /// At a job just leased.
+    ///
+    /// # Errors
+    /// Where its directory cannot be made.
+    pub fn begin(node: &'a Node, job: Job, held: Arc<Held>) -> io::Result<Self> {
+        node.outbox.forget(job.id);
+        let dir = node.workspace.create(&job, node.now())?;
+        Ok(Self { node, job, dir, held })
+    }
+
+    /// At a job whose program had ended well when the node was interrupted.
+    pub fn resume(node: &'a Node, job: Job, dir: JobDir, held: Arc<Held>) -> Self {
+        Self { node, job, dir, held }
+    }
+
+    /// Works the job off. The receiver learns what became of the report; `None` where there is
+    /// nothing to report.
+    pub async fn run(mut self) -> Option<oneshot::Receiver<Settled>> {
+        let result = self.work_off().await;
+        self.conclude(result)
+    }
+
+    /// Uploads and proves what an earlier life of the node had run.
+    pub async fn prove(self, record: &RunRecord) -> Option<oneshot::Receiver<Settled>> {
+        let result = match self.upload(&record.artifacts).await {
+            Ok(()) => Ok(self.proof(record)),
+            Err(abandoned) => Err(abandoned),
+        };
+        self.conclude(result)
+    }
+
+    async fn work_off(&mut self) -> Result<Proof, Abandoned> {
+        let command = self.plan()?;
+        self.acknowledge().await?;
+        let mode = self.node.mode(&self.job);
+        info!(
+            event = "job_start", job_id = %self.job.id, mode = %mode, workload = %self.job.workload,
+            "[JOB] start id={} mode={mode} type={}", self.job.id, self.job.workload
+        );
+        let _slot = self.slot().await?;
+        self.fetch_inputs().await?;
+        let record = self.execute(&command, mode).await?;
+        self.upload(&record.artifacts).await?;
+        Ok(self.proof(&record))
+    }
+
+    /// Asks the owner's rules and the runners, before anything is started or fetched.
+    fn plan(&self) -> Result<Command, Abandoned> {
+        consent::check(&self.node.config.accept, &self.job)?;
+        let ceilings = self.node.ceilings();
+        Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), Abandoned> {
+        let (id, token) = (self.job.id, self.held.token);
+        let call = || self.node.coordinator.ack(id, token);
+        let lease = self.persistently(FailureCode::Internal, call).await?;
+        self.job.lease = lease;
+        self.save(Phase::Acked, None)
+    }
+
+    async fn slot(&self) -> Result<crate::slots::Slot, Abandoned> {
+        let no_gpu = || Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs");
+        if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
+            return Err(no_gpu().into());
+        }
+        tokio::select! {
+            slot = self.node.slots.slot(self.job.slot) => Ok(slot.ok_or_else(no_gpu)?),
+            () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
+        }
+    }
+
+    async fn fetch_inputs(&self) -> Result<(), Abandoned> {
+        self.enter(Phase::Prep)?;
+        write_json(&self.dir.job_file(), &JobFacts::of(&self.job))?;
+        let source = inputs::Source {
+            coordinator: &self.node.coordinator,
+            accept: &self.node.config.accept,
+            job: self.job.id,
+            token: self.held.token,
+        };
+        let mut room = u64::from(self.node.config.resources.max_input_mb) << 20;
+        for file in &self.job.input.files {
+            let (source, directory) = (&source, &self.dir.input());
+            let fetch = || async move {
+                match inputs::fetch(source, file, directory, room).await {
+                    Ok(bytes) => Ok(Ok(bytes)),
+                    Err(InputError::Refused(refusal)) => Ok(Err(refusal)),
+                    Err(InputError::Call(error)) => Err(error),
+                }
+            };
+            room -= self.persistently(FailureCode::Input, fetch).await??;
+        }
+        Ok(())
+    }
+
+    async fn execute(&self, command: &Command, mode: SlotKind) -> Result<RunRecord, Abandoned> {
+        let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
+        let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
+        self.enter(Phase::Running)?;
+        let started_at = self.node.now();
+        let ended = CancellationToken::new();
+        let (places, interrupt) = (self.dir.places(), self.held.interrupt.clone());
+        let run = async {
+            let run = sandbox.run(command, &places, &interrupt).await;
+            ended.cancel();
+            run
+        };
+        let (run, ()) =
+            tokio::join!(run, progress::follow(self.node, &self.held, &self.dir, &ended));
+        let run = run.map_err(|error| match error {
+            SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
+            other => Refusal::new(FailureCode::Internal, other.to_string()),
+        })?;
+        self.judge(run.ending)?;
+        self.dir.link_stdout()?;
+        let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
+        let most = command.limits.output_bytes;
+        let collected = tokio::task::spawn_blocking(move || collect(&rules, &dir, most)).await;
+        let (output_sha, artifacts) = collected.map_err(io::Error::other)??;
+        let record = RunRecord {
+            mode,
+            isolation: self.node.isolation().to_owned(),
+            started_at,
+            wall_micros: u64::try_from(run.usage.wall.as_micros()).unwrap_or(u64::MAX),
+            cpu_micros: u64::try_from(run.usage.cpu.as_micros()).unwrap_or(u64::MAX),
+            max_rss_bytes: run.usage.max_rss_bytes,
+            output_sha,
+            artifacts,
+        };
+        self.save(Phase::Uploading, Some(record.clone()))?;
+        Ok(record)
+    }
+
+    fn judge(&self, ending: Ending) -> Result<(), Abandoned> {
+        let fail = |code, why: String| Err(Refusal::new(code, why).into());
+        match ending {
+            Ending::Exited(0) => Ok(()),
+            Ending::Exited(code) => {
+                fail(FailureCode::Exit, format!("the program ended with code {code}"))
+            }
+            Ending::Signaled(signal) => {
+                fail(FailureCode::Signal, format!("the program was ended by signal {signal}"))
+            }
+            Ending::TimedOut => fail(FailureCode::Timeout, "the run time is used up".to_owned()),
+            Ending::CpuLimit => {
+                fail(FailureCode::Timeout, "the processor time is used up".to_owned())
+            }
+            Ending::OutputLimit => {
+                fail(FailureCode::Output, "more output than the job may leave".to_owned())
+            }
+            Ending::Canceled => Err(self.stopped()),
+        }
+    }
+
+    /// What it means that the job was stopped from outside while there was no result yet.
+    fn stopped(&self) -> Abandoned {
+        match self.held.stop_reason() {
+            Some(StopReason::LeaseLost) => Abandoned::Lost("the lease is lost".to_owned()),
+            // Requeued at once, and counted: a node that is stopped again and again must not be
+            // able to keep a job going round forever.
+            Some(StopReason::Shutdown) => {
+                Refusal::new(FailureCode::Crash, "the node is shutting down").into()
+            }
+            Some(StopReason::Canceled) | None => {
+                Refusal::new(FailureCode::Canceled, "canceled").into()
+            }
+        }
+    }
+
+    async fn upload(&self, artifacts: &[ArtifactProof]) -> Result<(), Abandoned> {
+        if artifacts.is_empty() {
+            return Ok(());
+        }
+        let output = self.dir.output();
+        let call =
+            || self.node.coordinator.upload(self.job.id, self.held.token, &output, artifacts);
+        match self.persistently(FailureCode::Upload, call).await {
+            Err(_) if self.held.stop_reason() == Some(StopReason::Shutdown) => {
+                Err(Abandoned::Suspended)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    fn proof(&self, record: &RunRecord) -> Proof {
+        let receipt = self.node.config.wallet.as_ref().and_then(|wallet| {
+            let signer = Signer {
+                miner: &self.node.identity.node_id,
+                wallet,
+                key: &self.node.identity.key,
+                nonce: self.node.random(),
+            };
+            receipts::receipt(&self.job, record, &signer)
+        });
+        Proof {
+            id: self.job.id.to_string(),
+            mode: record.mode,
+            output_sha: record.output_sha,
+            metrics: metrics(record),
+            lease_token: Some(self.held.token),
+            started_at: Some(record.started_at),
+            finished_at: Some(completed_at(record)),
+            exit_code: Some(0),
+            result: output::inline_text(&self.dir.out_txt()).map(Value::String),
+            artifacts: record.artifacts.clone(),
+            receipt,
+        }
+    }
+
+    /// Writes down how the attempt ended and hands the report to the outbox.
+    fn conclude(&self, result: Result<Proof, Abandoned>) -> Option<oneshot::Receiver<Settled>> {
+        let id = self.job.id;
+        let body = match result {
+            Ok(proof) => Body::Proof(Box::new(proof)),
+            Err(Abandoned::Refused(refusal)) => {
+                warn!(event = "job_failed", job_id = %id, code = %refusal.code,
+                    "[JOB] failed id={id} code={} {}", refusal.code, refusal.message);
+                Body::Fail(self.failure(&refusal))
+            }
+            Err(Abandoned::Lost(why)) => {
+                warn!(event = "job_lost", job_id = %id, "[JOB] lost id={id}: {why}");
+                self.node.leases.release(id, self.held.token);
+                self.node.finish(&self.dir, self.held.token, Phase::Failed, Some(why));
+                return None;
+            }
+            Err(Abandoned::Suspended) => {
+                info!(event = "job_suspended", job_id = %id, "[JOB] suspended id={id}");
+                return None;
+            }
+        };
+        self.node.report(&self.dir, id, self.held.token, body)
+    }
+
+    fn failure(&self, refusal: &Refusal) -> Fail {
+        let tail = match output::tail(&self.dir.stderr_log(), LOG_TAIL) {
+            text if text.is_empty() => output::tail(&self.dir.out_txt(), LOG_TAIL),
+            text => text,
+        };
+        Fail {
+            lease_token: Some(self.held.token),
+            error_code: refusal.code,
+            error_message: Some(refusal.message.clone()),
+            metrics: Map::new(),
+            logs_tail: (!tail.is_empty()).then_some(tail),
+        }
+    }
+
+    /// Repeats a call about the job as long as that makes sense; what fails for good is reported
+    /// under `code`.
+    async fn persistently<T, F, C>(&self, code: FailureCode, mut call: C) -> Result<T, Abandoned>
+    where
+        F: Future<Output = Result<T, CallError>>,
+        C: FnMut() -> F,
+    {
+        let mut backoff = Backoff::standard();
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let outcome = tokio::select! {
+                outcome = call() => outcome,
+                () = self.held.interrupt.cancel.cancelled() => return Err(self.stopped()),
+            };
+            let error = match outcome {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let least = match error.remedy() {
+                Remedy::Drop => return Err(Abandoned::Lost(error.to_string())),
+                Remedy::GiveUp | Remedy::Lower(_) => {
+                    return Err(Refusal::new(code, error.to_string()).into());
+                }
+                Remedy::Retry(least) => least,
+                Remedy::Owner | Remedy::Register => None,
+            };
+            if Instant::now() >= give_up {
+                return Err(Refusal::new(code, error.to_string()).into());
+            }
+            let pause = backoff.pause(least, self.node.random_u32());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.held.interrupt.cancel.cancelled() => return Err(self.stopped()),
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) -> Result<(), Abandoned> {
+        self.save(phase, None)
+    }
+
+    fn save(&self, phase: Phase, run: Option<RunRecord>) -> Result<(), Abandoned> {
+        let updated_at: Timestamp = self.node.now();
+        let state = State { phase, updated_at, job: self.job.clone(), run, error: None };
+        Ok(self.dir.save(&state)?)
+    }
+}
+
+fn collect(
+    rules: &[protocol::job::ArtifactRule],
+    dir: &JobDir,
+    most: u64,
+) -> Result<(protocol::Sha256Hex, Vec<ArtifactProof>), Refusal> {
+    let output_sha = output::hash_file(&dir.out_txt())
+        .map_err(|error| Refusal::new(FailureCode::Output, format!("out.txt: {error}")))?;
+    Ok((output_sha, output::collect(rules, dir, most)?))
+}
+
+fn metrics(record: &RunRecord) -> Map<String, Value> {
+    let seconds = |micros: u64| (micros / 1_000) as f64 / 1_000.0;
+    let mut metrics = Map::new();
+    let mut set = |name: &str, value: Value| drop(metrics.insert(name.to_owned(), value));
+    set("duration_ms", (record.wall_micros / 1_000).into());
+    set("cpu_seconds", json!(seconds(record.cpu_micros)));
+    if record.mode == SlotKind::Gpu {
+        set("gpu_seconds", json!(seconds(record.wall_micros)));
+    }
+    if record.max_rss_bytes > 0 {
+        set("max_rss_mb", record.max_rss_bytes.div_ceil(1 << 20).into());
+    }
+    metrics
+}

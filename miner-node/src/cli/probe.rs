@@ -1,0 +1,160 @@
+//! `probe`: what this machine has, and what a node on it would offer.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use protocol::job::SlotKind;
+use serde::Serialize;
+use tokio::runtime::Builder;
+
+use super::{FAILED, Flags, answer, complain};
+use crate::capabilities::{Probe, Sensors, mode, slot_plan};
+use crate::config::Config;
+use crate::runners::{Allowlist, Builtin, Cli, Offer, Runners};
+use crate::sandbox::{Sandbox, Tools};
+
+/// Everything that `probe` has to say.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    machine: Probe,
+    /// Whether a GPU is usable.
+    gpu: bool,
+    /// On what a node would work, after `ACCEL_MODE`.
+    mode: SlotKind,
+    /// The sandbox level, if jobs can be run at all.
+    isolation: Option<String>,
+    runners: Vec<&'static str>,
+    workloads: Vec<String>,
+    commands: Vec<String>,
+    /// Jobs at once, by kind and together.
+    slots: Slots,
+    /// Why something is not offered.
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Slots {
+    cpu: u32,
+    gpu: u32,
+    total: u32,
+}
+
+/// Prints it, as JSON if asked for or if a program reads it.
+pub(super) fn main(flags: &Flags, json: bool) -> ExitCode {
+    let loaded = match flags.load_aloud() {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let report = report(&loaded.config);
+    if !json && std::io::stdout().is_terminal() {
+        return answer(&text(&report));
+    }
+    match serde_json::to_string_pretty(&report) {
+        Ok(json) => answer(&format!("{json}\n")),
+        Err(error) => complain(&error, FAILED),
+    }
+}
+
+fn report(config: &Config) -> Report {
+    let machine = Sensors::of_machine().probe(&config.workspace.root);
+    let mut notes = Vec::new();
+    let offer = offer(config, &mut notes);
+    let gpu = machine.usable_gpus().next().is_some();
+    let (mode, warning) = mode(config.accel_mode, gpu);
+    notes.extend(warning.map(str::to_owned));
+    if gpu && mode == SlotKind::Gpu && !offer.reaches_gpu {
+        notes.push("no runner of this version reaches a GPU; jobs run on the processor".to_owned());
+    }
+    let plan = slot_plan(&machine, config, &offer);
+    Report {
+        machine,
+        gpu,
+        mode,
+        isolation: offer.isolation,
+        runners: offer.runners.iter().map(|kind| kind.as_str()).collect(),
+        workloads: offer.workloads.iter().map(ToString::to_string).collect(),
+        commands: offer.commands,
+        slots: Slots { cpu: plan.cpu, gpu: plan.gpu, total: plan.total },
+        notes,
+    }
+}
+
+/// What the runners can do, if a program can be run in the sandbox; what cannot is noted.
+fn offer(config: &Config, notes: &mut Vec<String>) -> Offer {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            notes.push(format!("no job can be run: {error}"));
+            return Offer::default();
+        }
+    };
+    runtime.block_on(try_out(config, notes)).unwrap_or_else(|why| {
+        notes.push(format!("no job can be run: {why}"));
+        Offer::default()
+    })
+}
+
+async fn try_out(config: &Config, notes: &mut Vec<String>) -> Result<Offer, String> {
+    let directory = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
+    let tools = Tools::find().map_err(|error| error.to_string())?;
+    let sandbox = Sandbox::new(tools, config.resources.cpu_nice).map_err(|e| e.to_string())?;
+    let level = sandbox.probe(&directory).await.map_err(|error| error.to_string())?;
+    let mut runners = Runners::default();
+    if config.runners.builtin.enable {
+        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+        match Builtin::probe(executable, &sandbox, &directory).await {
+            Ok(builtin) => runners.builtin = Some(builtin),
+            Err(why) => notes.push(format!("no built-in work: {why}")),
+        }
+    }
+    if config.runners.cli.enable {
+        match Allowlist::load(&config.runners.cli.allowlist_dir) {
+            Ok(list) => runners.cli = Cli::new(list),
+            Err(error) => notes.push(error.to_string()),
+        }
+    }
+    Ok(runners.offer(level))
+}
+
+fn text(report: &Report) -> String {
+    let Report { machine, .. } = report;
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    let cpu = &machine.cpu;
+    line("cpu", format!("{}, {} threads, load {:.2}", cpu.model, cpu.logical_cores, cpu.load_1m));
+    let memory = &machine.memory;
+    line(
+        "memory",
+        format!(
+            "{} MiB, {} available, {} cached",
+            memory.total_mb, memory.available_mb, memory.cached_mb
+        ),
+    );
+    let disk = &machine.disk;
+    line(
+        "disk",
+        format!("{} MiB, {} free, at {}", disk.total_mb, disk.available_mb, disk.path.display()),
+    );
+    for interface in machine.network.iter().filter(|interface| interface.name != "lo") {
+        line("network", format!("{} {}", interface.name, interface.addresses.join(", ")));
+    }
+    for gpu in &machine.gpus {
+        line("gpu", format!("{} {}, {} MiB", gpu.index, gpu.name, gpu.vram_total_mb));
+    }
+    line("mode", report.mode.to_string());
+    line("sandbox", report.isolation.clone().unwrap_or_else(|| "none".to_owned()));
+    line("runners", report.runners.join(", "));
+    line("workloads", report.workloads.join(", "));
+    line("commands", report.commands.join(", "));
+    let Slots { cpu, gpu, total } = report.slots;
+    line("slots", format!("{cpu} cpu, {gpu} gpu, {total} at once"));
+    for note in &report.notes {
+        line("note", note.clone());
+    }
+    text
+}

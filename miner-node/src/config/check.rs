@@ -1,0 +1,109 @@
+//! Rules between values, and within them, that their types do not express.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::load::Loaded;
+use super::{AccelMode, Config, keys};
+
+/// Longest time that the coordinator holds a question.
+const MAX_WAIT_S: u32 = 30;
+
+/// Checks a configuration and adds to its warnings.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    let config = &loaded.config;
+    for (path, broken, message) in rules(config) {
+        if broken {
+            let origin = loaded.origin(path).clone();
+            return Err(ConfigError::Value {
+                key: keys::by_path(path).map_or(path.to_owned(), |key| origin.name_of(key)),
+                origin,
+                message: message.to_owned(),
+            });
+        }
+    }
+    let warnings = warnings(config, loaded);
+    loaded.warnings.extend(warnings);
+    Ok(())
+}
+
+/// Each rule: the key to blame, whether it is broken, and what to do.
+fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
+    let Config { coordinator, poll, heartbeat, resources, workspace, accept, .. } = config;
+    let relative = |path: &Path| !path.is_absolute();
+    let insecure = !coordinator.base_url.is_https()
+        && !coordinator.base_url.is_loopback()
+        && !coordinator.allow_insecure;
+    vec![
+        (
+            "coordinator.base_url",
+            insecure,
+            "refusing http:// to another machine, the API key would be readable on the way; use https:// (or set ALLOW_INSECURE=1)",
+        ),
+        ("coordinator.connect_timeout_s", coordinator.connect_timeout_s == 0, "must be at least 1"),
+        ("coordinator.timeout_s", coordinator.timeout_s == 0, "must be at least 1"),
+        ("poll.interval_s", poll.interval_s == 0, "must be at least 1"),
+        ("poll.wait_s", poll.wait_s > MAX_WAIT_S, "must be at most 30"),
+        ("heartbeat.interval_s", heartbeat.interval_s == 0, "must be at least 1"),
+        ("heartbeat.jitter_pct", heartbeat.jitter_pct > 50, "must be at most 50"),
+        ("heartbeat.backoff.min_s", heartbeat.backoff.min_s == 0, "must be at least 1"),
+        (
+            "heartbeat.backoff.max_s",
+            heartbeat.backoff.max_s < heartbeat.backoff.min_s,
+            "must not be less than heartbeat.backoff.min_s",
+        ),
+        ("resources.max_concurrency", resources.max_concurrency == Some(0), "must be at least 1"),
+        ("resources.cpu_nice", resources.cpu_nice > 19, "must be at most 19"),
+        ("workspace.root", relative(&workspace.root), "must be an absolute path"),
+        (
+            "state_dir",
+            config.state_dir.as_deref().is_some_and(relative),
+            "must be an absolute path",
+        ),
+        (
+            "runners.cli.allowlist_dir",
+            relative(&config.runners.cli.allowlist_dir),
+            "must be an absolute path",
+        ),
+        ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),
+        ("accept.max_runtime_s", accept.max_runtime_s == 0, "must be at least 1"),
+    ]
+}
+
+fn warnings(config: &Config, loaded: &Loaded) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.coordinator.auth_token.as_ref().is_some_and(super::Secret::is_placeholder) {
+        warnings.push(format!(
+            "API_KEY in {} is still the sample's placeholder; a real coordinator refuses it",
+            loaded.origin("coordinator.auth_token")
+        ));
+    }
+    if config.coordinator.allow_insecure
+        && !config.coordinator.base_url.is_https()
+        && !config.coordinator.base_url.is_loopback()
+    {
+        warnings.push(format!(
+            "ALLOW_INSECURE: the API key and all jobs travel unencrypted to {}",
+            config.coordinator.base_url.host()
+        ));
+    }
+    if is_temporary(config.state_dir()) {
+        warnings.push(format!(
+            "the signing key is kept in {}, which does not outlast a reboot; set state_dir",
+            config.state_dir().display()
+        ));
+    }
+    if config.accel_mode == AccelMode::Cpu
+        && config.resources.max_concurrent_gpu.is_some_and(|n| n > 0)
+    {
+        warnings.push("ACCEL_MODE=cpu: resources.max_concurrent_gpu has no effect".to_owned());
+    }
+    warnings
+}
+
+fn is_temporary(path: &Path) -> bool {
+    ["/tmp", "/dev/shm", "/run"].iter().any(|temporary| path.starts_with(temporary))
+}

@@ -1,0 +1,305 @@
+//! The coordinator as the node sees it: one method per endpoint, typed errors, limits on every
+//! reply. When to call, and what to do about an error, is decided in `loops/` and `outbox`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use protocol::job::Lease;
+use protocol::miner::{
+    Ack, Acked, Expected, Failed, Heartbeat, HeartbeatReply, LogChunk, LogReply, Progress,
+    ProgressReply, Registered, UploadMetadata, Uploaded,
+};
+use protocol::proof::{ArtifactProof, Credited};
+use protocol::{
+    Job, JobId, LeaseToken, MinerCapabilities, Name, PROTOCOL_HEADER, PROTOCOL_VERSION, Proof,
+};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::io::ReaderStream;
+
+mod backoff;
+mod error;
+
+pub use backoff::{Backoff, jittered};
+pub use error::{CallError, Remedy};
+
+use crate::config::{self, BaseUrl, Secret};
+
+/// The largest reply that is read, in bytes.
+const LARGEST_REPLY: usize = 4 << 20;
+
+/// How long an upload may take at most; a stalled one ends earlier, by the read time-out.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(6 * 3600);
+
+/// Header under which a repeated call is recognised.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A connection to a coordinator.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    base: BaseUrl,
+    token: Option<Secret>,
+    client: Client,
+    timeout: Duration,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of further authorities cannot be used.
+    #[error("ca_file {path}: {why}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// TLS could not be set up.
+    #[error("HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl Coordinator {
+    /// A client as configured. The process must have a rustls provider installed.
+    ///
+    /// # Errors
+    /// Where the CA file is bad or TLS cannot be set up.
+    pub fn new(config: &config::Coordinator) -> Result<Self, ClientError> {
+        let version = HeaderValue::from(PROTOCOL_VERSION);
+        let timeout = Duration::from_secs(config.timeout_s.into());
+        let mut builder = Client::builder()
+            .user_agent(concat!("miner-node/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(
+                reqwest::header::HeaderName::from_static(PROTOCOL_HEADER),
+                version,
+            )]))
+            .connect_timeout(Duration::from_secs(config.connect_timeout_s.into()))
+            // The key goes to the coordinator and nowhere else.
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &config.ca_file {
+            builder = builder.tls_certs_merge(certificates(path)?);
+        }
+        Ok(Self {
+            base: config.base_url.clone(),
+            token: config.auth_token.clone(),
+            client: builder.build()?,
+            timeout,
+        })
+    }
+
+    /// Announces the node and what it can do.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn register(
+        &self,
+        capabilities: &MinerCapabilities,
+    ) -> Result<Registered, CallError> {
+        self.post("/v1/miner/register", capabilities, None).await
+    }
+
+    /// Gives a sign of life and renews leases.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatReply, CallError> {
+        self.post("/v1/miner/heartbeat", heartbeat, None).await
+    }
+
+    /// Asks for a job for one of `slots` free slots; the coordinator may hold the question for
+    /// `wait`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn next(
+        &self,
+        miner: &Name,
+        slots: u32,
+        wait: Duration,
+    ) -> Result<Option<Job>, CallError> {
+        let mut url = self.base.endpoint("/v1/miner/next");
+        url.query_pairs_mut()
+            .append_pair("miner", miner.as_str())
+            .append_pair("slots", &slots.to_string());
+        if !wait.is_zero() {
+            url.query_pairs_mut().append_pair("wait", &wait.as_secs().to_string());
+        }
+        let response = self.send(self.client.get(url).timeout(self.timeout + wait)).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        read_json(response).await.map(Some)
+    }
+
+    /// Accepts a job.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn ack(&self, job: JobId, token: LeaseToken) -> Result<Lease, CallError> {
+        let body = Ack { lease_token: Some(token) };
+        let acked: Acked = self.post(&about(job, "ack"), &body, None).await?;
+        Ok(acked.lease)
+    }
+
+    /// Says how far a job is.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn progress(&self, job: JobId, body: &Progress) -> Result<ProgressReply, CallError> {
+        self.post(&about(job, "progress"), body, None).await
+    }
+
+    /// Sends a piece of a job's log.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn logs(&self, job: JobId, chunk: &LogChunk) -> Result<LogReply, CallError> {
+        self.post(&about(job, "logs"), chunk, None).await
+    }
+
+    /// Reports a job as failed. `key` is the same for every repetition.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn fail(
+        &self,
+        job: JobId,
+        body: &protocol::miner::Fail,
+        key: &str,
+    ) -> Result<Failed, CallError> {
+        self.post(&about(job, "fail"), body, Some(key)).await
+    }
+
+    /// Proves a job. `key` is the same for every repetition.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn proof(&self, proof: &Proof, key: &str) -> Result<Credited, CallError> {
+        self.post("/v1/miner/proof", proof, Some(key)).await
+    }
+
+    /// Uploads the files `artifacts` out of `directory`, as a stream.
+    ///
+    /// # Errors
+    /// See [`CallError`]; a file that cannot be read is [`CallError::Local`].
+    pub async fn upload(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        directory: &Path,
+        artifacts: &[ArtifactProof],
+    ) -> Result<Uploaded, CallError> {
+        let metadata = UploadMetadata {
+            lease_token: Some(token),
+            artifacts: artifacts
+                .iter()
+                .map(|one| Expected { path: one.path.clone(), sha256: one.sha256 })
+                .collect(),
+        };
+        let metadata = serde_json::to_string(&metadata).map_err(CallError::local)?;
+        let metadata =
+            Part::text(metadata).mime_str("application/json").map_err(CallError::local)?;
+        let mut form = Form::new().part("metadata", metadata);
+        for artifact in artifacts {
+            let path = directory.join(artifact.path.as_str());
+            let file = tokio::fs::File::open(path).await.map_err(CallError::local)?;
+            let body = reqwest::Body::wrap_stream(ReaderStream::new(file));
+            let part = Part::stream_with_length(body, artifact.bytes)
+                .file_name(artifact.path.as_str().to_owned());
+            form = form.part("artifact", part);
+        }
+        let url = self.base.endpoint(&about(job, "artifacts"));
+        let request = self.client.post(url).timeout(LONGEST_UPLOAD).multipart(form);
+        read_json(self.send(request).await?).await
+    }
+
+    /// Starts fetching an input that the coordinator keeps.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn input(
+        &self,
+        sha256: protocol::Sha256Hex,
+        job: JobId,
+        token: LeaseToken,
+    ) -> Result<Response, CallError> {
+        let mut url = self.base.endpoint(&format!("/v1/inputs/{sha256}"));
+        url.query_pairs_mut()
+            .append_pair("job", &job.to_string())
+            .append_pair("lease_token", &token.to_string());
+        self.send(self.client.get(url).timeout(LONGEST_UPLOAD)).await
+    }
+
+    /// Starts fetching an input from elsewhere, without the key.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn foreign_input(&self, url: Url) -> Result<Response, CallError> {
+        checked(self.client.get(url).timeout(LONGEST_UPLOAD).send().await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: Option<&str>,
+    ) -> Result<T, CallError> {
+        let mut request =
+            self.client.post(self.base.endpoint(path)).timeout(self.timeout).json(body);
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        read_json(self.send(request).await?).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        checked(request.send().await?).await
+    }
+}
+
+fn about(job: JobId, what: &str) -> String {
+    format!("/v1/miner/jobs/{job}/{what}")
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let fail = |why: String| ClientError::CaFile { path: path.to_owned(), why };
+    let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let found =
+        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(error.to_string()))?;
+    if found.is_empty() { Err(fail("holds no certificate".to_owned())) } else { Ok(found) }
+}
+
+async fn checked(response: Response) -> Result<Response, CallError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status().as_u16();
+    let retry_after = error::retry_after(response.headers());
+    let body = read(response).await.unwrap_or_default();
+    Err(CallError::refused(status, retry_after, &body))
+}
+
+async fn read_json<T: DeserializeOwned>(response: Response) -> Result<T, CallError> {
+    let body = read(response).await?;
+    serde_json::from_slice(&body).map_err(|error| CallError::Nonsense(error.to_string()))
+}
+
+async fn read(response: Response) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        body.extend_from_slice(&piece?);
+        if body.len() > LARGEST_REPLY {
+            return Err(CallError::Nonsense("reply is too large".to_owned()));
+        }
+    }
+    Ok(body)
+}

@@ -1,0 +1,151 @@
+//! Whether this machine is ready: configuration, directories, key, GPU, sandbox, allowlist.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Finding;
+use crate::capabilities::{Sensors, host, mode};
+use crate::config::{Config, Loaded};
+use crate::identity;
+use crate::runners::Allowlist;
+use crate::sandbox::{Sandbox, Tools};
+
+/// Below this no job of any size fits.
+const SCANT_DISK_MB: u64 = 1024;
+
+/// The configuration was read; what is odd about it?
+pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
+    if loaded.warnings.is_empty() {
+        let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+        let from =
+            if files.is_empty() { "defaults and environment".to_owned() } else { files.join(", ") };
+        return vec![Finding::ok("config", from)];
+    }
+    let fix = "see miner-node config show --origin";
+    loaded.warnings.iter().map(|warning| Finding::warn("config", warning, fix)).collect()
+}
+
+/// Work and state directory.
+pub(super) fn directories(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![directory("work dir", &config.workspace.root)];
+    if config.state_dir() != config.workspace.root {
+        findings.push(directory("state dir", config.state_dir()));
+    }
+    let disk = host::disk(&config.workspace.root);
+    if disk.available_mb < SCANT_DISK_MB {
+        let detail = format!("{} MiB free below {}", disk.available_mb, disk.path.display());
+        findings.push(Finding::warn("disk", detail, "make room, or point WORK_DIR elsewhere"));
+    } else {
+        findings.push(Finding::ok("disk", format!("{} MiB free", disk.available_mb)));
+    }
+    findings
+}
+
+/// Whether files can be made in it, tried by making one.
+fn directory(check: &'static str, path: &Path) -> Finding {
+    let shown = path.display();
+    if !path.exists() {
+        let above = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        return match rustix::fs::access(above, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Finding::ok(check, format!("{shown} will be made at the first run")),
+            Err(error) => Finding::fail(
+                check,
+                format!("{shown} is not there and cannot be made: {error}"),
+                format!("mkdir -p {shown} and chown it to the node's user, or set WORK_DIR"),
+            ),
+        };
+    }
+    let trial = path.join(format!(".doctor.{}", std::process::id()));
+    let tried = fs::write(&trial, b"x");
+    // Left behind it is only clutter.
+    let _ = fs::remove_file(&trial);
+    if let Err(error) = tried {
+        let fix = format!("chown {shown} to the node's user, or set WORK_DIR");
+        return Finding::fail(check, format!("{shown} is not writable: {error}"), fix);
+    }
+    match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777) {
+        Ok(mode) if mode & 0o022 != 0 => Finding::warn(
+            check,
+            format!("{shown} can be changed by others (mode {mode:03o})"),
+            format!("chmod 700 {shown}"),
+        ),
+        _ => Finding::ok(check, format!("{shown} is writable")),
+    }
+}
+
+/// The key that signs receipts.
+pub(super) fn signing_key(config: &Config) -> Finding {
+    let path = identity::key_path(config);
+    if !path.exists() {
+        return Finding::ok("signing key", "will be made at the first run");
+    }
+    match identity::read_key(&path) {
+        Ok(key) => {
+            let public = protocol::signing::key_id(&key.verifying_key());
+            let label = identity::known_node_id(config).map(|id| format!(" of {id}"));
+            Finding::ok("signing key", format!("{public}{}", label.unwrap_or_default()))
+        }
+        Err(error) => Finding::fail(
+            "signing key",
+            error.to_string(),
+            "restore the file from a backup, or move it away to get a new key (the coordinator must then rotate it)",
+        ),
+    }
+}
+
+/// What jobs run on.
+pub(super) fn accelerator(config: &Config) -> Finding {
+    let gpus: Vec<_> =
+        Sensors::of_machine().gpus().into_iter().filter(|gpu| gpu.is_usable()).collect();
+    match mode(config.accel_mode, !gpus.is_empty()) {
+        (_, Some(warning)) => Finding::warn(
+            "gpu",
+            warning,
+            "install the driver (nvidia-smi must work), or set ACCEL_MODE=auto",
+        ),
+        (kind, None) => {
+            let names: Vec<_> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Finding::ok("gpu", format!("mode {kind}; GPUs: {found}"))
+        }
+    }
+}
+
+/// Whether programs can really be run in the sandbox.
+pub(super) async fn sandbox(config: &Config) -> Vec<Finding> {
+    let fix = "install bubblewrap, and permit user namespaces (sysctl kernel.unprivileged_userns_clone=1)";
+    let tools = match Tools::find() {
+        Ok(tools) => tools,
+        Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
+    };
+    let sandbox = match Sandbox::new(tools, config.resources.cpu_nice) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
+    };
+    let directory = std::env::temp_dir().join(format!("aitbc-doctor-{}", std::process::id()));
+    vec![match sandbox.probe(&directory).await {
+        Ok(level) => Finding::ok("sandbox", format!("a trial program ran; level {level}")),
+        Err(error) => Finding::fail("sandbox", error.to_string(), fix),
+    }]
+}
+
+/// Which programs jobs may start.
+pub(super) fn allowlist(config: &Config) -> Finding {
+    let directory = &config.runners.cli.allowlist_dir;
+    if !config.runners.cli.enable {
+        return Finding::ok("allowlist", "the cli runner is switched off");
+    }
+    match Allowlist::load(directory) {
+        Ok(list) if list.programs().is_empty() => Finding::warn(
+            "allowlist",
+            format!("{} allows no program; only built-in jobs are offered", directory.display()),
+            "copy the samples you like from etc/miner/allowlist.d there",
+        ),
+        Ok(list) => {
+            let names: Vec<_> = list.programs().keys().map(String::as_str).collect();
+            Finding::ok("allowlist", names.join(", "))
+        }
+        Err(error) => Finding::fail("allowlist", error.to_string(), "correct that file"),
+    }
+}

@@ -1,0 +1,145 @@
+//! Fetching a job's input files: from the coordinator or an allowed host, capped, hash checked.
+
+use std::path::Path;
+
+use futures_util::StreamExt as _;
+use protocol::job::InputFile;
+use protocol::{FailureCode, JobId, LeaseToken, Sha256Hex};
+use reqwest::{Response, Url};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::{self, File};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::config::Accept;
+use crate::coordinator::{CallError, Coordinator, Remedy};
+use crate::runners::Refusal;
+
+/// Where inputs come from, for one job.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The coordinator.
+    pub coordinator: &'a Coordinator,
+    /// What the owner allows.
+    pub accept: &'a Accept,
+    /// The job.
+    pub job: JobId,
+    /// Its lease.
+    pub token: LeaseToken,
+}
+
+/// Why an input could not be had.
+#[derive(Debug)]
+pub enum InputError {
+    /// The job cannot be run with it.
+    Refused(Refusal),
+    /// The call failed; it may succeed later.
+    Call(CallError),
+}
+
+impl From<CallError> for InputError {
+    fn from(error: CallError) -> Self {
+        match error.remedy() {
+            Remedy::GiveUp => refused(error.to_string()),
+            _ => Self::Call(error),
+        }
+    }
+}
+
+fn refused(why: String) -> InputError {
+    InputError::Refused(Refusal::new(FailureCode::Input, why))
+}
+
+/// Fetches `file` into `directory`; at most `room` bytes. Returns its size.
+///
+/// # Errors
+/// [`FailureCode::Input`] where it is too large or another file than promised.
+pub async fn fetch(
+    source: &Source<'_>,
+    file: &InputFile,
+    directory: &Path,
+    room: u64,
+) -> Result<u64, InputError> {
+    if file.size_bytes.is_some_and(|size| size > room) {
+        return Err(refused(format!("input {} is larger than this node allows", file.name)));
+    }
+    let response = match &file.url {
+        None => source.coordinator.input(file.sha256, source.job, source.token).await?,
+        Some(url) => source.coordinator.foreign_input(allowed(url, source.accept)?).await?,
+    };
+    let path = directory.join(file.name.as_str());
+    let local = |error: std::io::Error| {
+        let why = format!("input {}: {error}", file.name);
+        InputError::Refused(Refusal::new(FailureCode::Internal, why))
+    };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).await.map_err(local)?;
+    }
+    let mut target = File::create(&path).await.map_err(local)?;
+    let (sha256, bytes) = save(response, &mut target, room, file).await?;
+    target.sync_all().await.map_err(local)?;
+    if sha256 != file.sha256 {
+        return Err(refused(format!("input {} has another hash than promised", file.name)));
+    }
+    Ok(bytes)
+}
+
+async fn save(
+    response: Response,
+    target: &mut File,
+    room: u64,
+    file: &InputFile,
+) -> Result<(Sha256Hex, u64), InputError> {
+    let mut digest = Sha256::new();
+    let mut bytes = 0_u64;
+    let mut stream = response.bytes_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(CallError::from)?;
+        bytes += piece.len() as u64;
+        if bytes > room {
+            return Err(refused(format!("input {} is larger than this node allows", file.name)));
+        }
+        digest.update(&piece);
+        let written = target.write_all(&piece).await;
+        written.map_err(|error| refused(format!("input {}: {error}", file.name)))?;
+    }
+    Ok((Sha256Hex::from_bytes(digest.finalize().into()), bytes))
+}
+
+/// The address, if the owner allows its host. Plain HTTP is good enough: the hash is checked.
+fn allowed(url: &str, accept: &Accept) -> Result<Url, InputError> {
+    let parsed: Url = url.parse().map_err(|_| refused("input url is malformed".to_owned()))?;
+    let host = parsed.host_str().unwrap_or_default();
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.username().is_empty() {
+        return Err(refused("input url must be plain http or https".to_owned()));
+    }
+    if !accept.input_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        return Err(refused(format!("this node does not fetch inputs from {host:?}")));
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hosts_that_the_owner_named() {
+        let accept =
+            Accept { input_hosts: vec!["data.example.net".to_owned()], ..Accept::default() };
+        assert!(allowed("https://DATA.example.net/x", &accept).is_ok());
+        for url in [
+            "https://example.net/x",
+            "https://data.example.net.evil.org/x",
+            "https://evil.org/data.example.net",
+            "https://data.example.net@evil.org/",
+            "https://user@data.example.net/",
+            "file:///etc/passwd",
+            "data.example.net/x",
+            "http://169.254.169.254/latest",
+            "",
+        ] {
+            assert!(allowed(url, &accept).is_err(), "{url}");
+        }
+        assert!(allowed("https://data.example.net/x", &Accept::default()).is_err());
+    }
+}

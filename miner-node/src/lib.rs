@@ -1,0 +1,26 @@
+//! The node of the AITBC compute market: it polls a coordinator for jobs, runs them in a sandbox,
+//! proves them and earns. This file only names the rooms.
+
+pub mod attempt;
+pub mod capabilities;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod consent;
+pub mod coordinator;
+pub mod doctor;
+pub mod identity;
+pub mod inputs;
+pub mod leases;
+pub mod loops;
+pub mod node;
+pub mod outbox;
+pub mod output;
+pub mod progress;
+pub mod receipts;
+pub mod recovery;
+pub mod runners;
+pub mod sandbox;
+pub mod slots;
+pub mod telemetry;
+pub mod workdir;

@@ -1,0 +1,141 @@
+//! The node at work. Each loop has one shape: wait for stop, wake-up or time, then one `tick`.
+//!
+//! A loop that ends early ends the node: something that restarts it is better than half a node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub mod heartbeat;
+pub mod janitor;
+pub mod reporter;
+pub mod worker;
+
+use crate::node::{Node, NodeError};
+use crate::recovery;
+
+/// How long the last reports may take when the node ends.
+const LAST_REPORTS: Duration = Duration::from_secs(10);
+
+/// The same, when it was told twice to end.
+const LAST_REPORTS_IN_A_HURRY: Duration = Duration::from_secs(2);
+
+/// How a node is asked to end: in two stages.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Take no more jobs; those that run have their grace time.
+    pub drain: CancellationToken,
+    /// Kill what runs.
+    pub now: CancellationToken,
+}
+
+impl Stop {
+    /// One more request to end.
+    pub fn request(&self) {
+        if self.drain.is_cancelled() {
+            self.now.cancel();
+        }
+        self.drain.cancel();
+    }
+
+    /// Requests to end with each SIGTERM or SIGINT, for ever.
+    ///
+    /// # Errors
+    /// Where signals cannot be had.
+    pub async fn follow_signals(&self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            info!(event = "stop", "[BOOT] stop requested");
+            self.request();
+        }
+    }
+}
+
+/// What the node shall do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Take one job and end with it.
+    pub once: bool,
+    /// Speak to no coordinator.
+    pub standalone: bool,
+}
+
+/// How the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Good,
+    /// The one job of `--once` was not credited.
+    JobFailed,
+}
+
+/// Works until `stop` is requested, or the one job is done.
+///
+/// # Errors
+/// Where a loop ended that never should, or nothing can be run though one job is asked for.
+pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcome, NodeError> {
+    let id = &node.identity.node_id;
+    info!(event = "boot", "[BOOT] AITBC miner starting (id={id})");
+    if options.standalone {
+        stop.drain.cancelled().await;
+        return Ok(Outcome::Good);
+    }
+    if options.once && node.capabilities.runners.is_empty() {
+        return Err(NodeError::NothingToOffer("no runner passed its probe".to_owned()));
+    }
+    let crew = TaskTracker::new();
+    recovery::recover(&node, &crew).map_err(|source| NodeError::Io { what: "recovery", source })?;
+
+    let end = CancellationToken::new();
+    let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&node), end.clone()));
+    let mut reporter = tokio::spawn(reporter::run(Arc::clone(&node), end.clone()));
+    let mut janitor = tokio::spawn(janitor::run(Arc::clone(&node), end.clone()));
+    let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
+    let mut worker = tokio::spawn(worker);
+    let outcome = tokio::select! {
+        outcome = &mut worker => outcome.map_err(|_| NodeError::LoopEnded("worker"))?,
+        _ = &mut heartbeat => return Err(NodeError::LoopEnded("heartbeat")),
+        _ = &mut reporter => return Err(NodeError::LoopEnded("reporter")),
+        _ = &mut janitor => return Err(NodeError::LoopEnded("janitor")),
+    };
+    deliver_the_rest(&node, &stop).await;
+    end.cancel();
+    for (name, ended) in
+        [("heartbeat", heartbeat.await), ("reporter", reporter.await), ("janitor", janitor.await)]
+    {
+        ended.map_err(|_| NodeError::LoopEnded(name))?;
+    }
+    info!(event = "end", "[BOOT] AITBC miner ended (id={id})");
+    Ok(outcome)
+}
+
+/// Gives the reporter time to deliver what is in the outbox; the rest goes out at the next start.
+async fn deliver_the_rest(node: &Node, stop: &Stop) {
+    let patience = if stop.now.is_cancelled() { LAST_REPORTS_IN_A_HURRY } else { LAST_REPORTS };
+    node.outbox.hurry();
+    let emptied = async {
+        while !node.outbox.is_empty() {
+            node.outbox.emptier().await;
+        }
+    };
+    if timeout(patience, emptied).await.is_err() {
+        warn!(event = "undelivered", "some reports are not delivered; they are kept on disk");
+    }
+}
+
+/// Notes that the node takes no more jobs, and has the coordinator told.
+fn drain(node: &Node) {
+    node.draining.store(true, Ordering::Relaxed);
+    node.heartbeat_wake.notify_one();
+}

@@ -1,0 +1,170 @@
+//! Asks for work whenever there is room for it, and sees every job to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::Job;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use super::{Outcome, Stop, drain};
+use crate::attempt::Attempt;
+use crate::coordinator::{Backoff, Remedy, jittered};
+use crate::leases::StopReason;
+use crate::node::Node;
+use crate::outbox::Settled;
+use crate::slots::Place;
+
+/// Pause after a refusal that only the owner can put right.
+const OWNER_PAUSE: Duration = Duration::from_secs(60);
+
+/// Takes jobs until `stop` (or one has ended, with `once`), then sees those that run to their end.
+pub async fn run(node: Arc<Node>, crew: TaskTracker, once: bool, stop: Stop) -> Outcome {
+    let (ended, mut ends) = mpsc::channel(1);
+    let mut worker = Worker { node, crew, ended, backoff: Backoff::standard() };
+    let mut outcome = Outcome::Good;
+    loop {
+        let taken = tokio::select! {
+            taken = worker.tick() => taken,
+            () = stop.drain.cancelled() => break,
+        };
+        if once && taken {
+            let settled = tokio::select! {
+                settled = ends.recv() => settled.flatten(),
+                () = stop.drain.cancelled() => None,
+            };
+            if settled != Some(Settled::Credited) {
+                outcome = Outcome::JobFailed;
+            }
+            break;
+        }
+    }
+    worker.finish(&stop).await;
+    outcome
+}
+
+/// Asks for work.
+pub struct Worker {
+    node: Arc<Node>,
+    crew: TaskTracker,
+    ended: mpsc::Sender<Option<Settled>>,
+    backoff: Backoff,
+}
+
+impl Worker {
+    /// Asks once, as soon as the node may work and has room; starts the job if there is one, else
+    /// makes the pause that is due. Says whether there was one.
+    pub async fn tick(&mut self) -> bool {
+        let mut standing = self.node.standing.subscribe();
+        let offers = !self.node.capabilities.runners.is_empty();
+        // Both wait for ever at worst: until the coordinator is there, until a job has ended.
+        let may_work = standing.wait_for(|standing| standing.may_work() && offers).await.is_ok();
+        let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
+            return std::future::pending().await;
+        };
+        match self.ask().await {
+            Some(job) => {
+                self.start(job, place);
+                true
+            }
+            None => false,
+        }
+    }
+
+    async fn ask(&mut self) -> Option<Job> {
+        let node = &self.node;
+        let poll = &node.config.poll;
+        let wait = Duration::from_secs(poll.wait_s.min(30).into());
+        let asked = Instant::now();
+        // The place in hand is free as well.
+        let slots = node.slots.free().saturating_add(1);
+        let pause = match node.coordinator.next(&node.identity.node_id, slots, wait).await {
+            Ok(Some(job)) => {
+                self.backoff.reset();
+                return Some(job);
+            }
+            Ok(None) => {
+                self.backoff.reset();
+                // A coordinator that does not hold the question is asked at the owner's pace.
+                let held = !wait.is_zero() && asked.elapsed() * 2 >= wait;
+                let interval = Duration::from_secs(poll.interval_s.into());
+                if held { Duration::ZERO } else { jittered(interval, 10, node.random_u32()) }
+            }
+            Err(error) => {
+                let least = match error.remedy() {
+                    Remedy::Owner => {
+                        node.complain(&error);
+                        Some(OWNER_PAUSE)
+                    }
+                    Remedy::Register => {
+                        node.standing.send_modify(|standing| standing.registered = false);
+                        node.heartbeat_wake.notify_one();
+                        None
+                    }
+                    Remedy::Retry(least) => least,
+                    Remedy::Drop | Remedy::Lower(_) | Remedy::GiveUp => None,
+                };
+                warn!(event = "poll_failed", "asking for work failed: {error}");
+                self.backoff.pause(least, node.random_u32())
+            }
+        };
+        sleep(pause).await;
+        None
+    }
+
+    fn start(&self, job: Job, place: Place) {
+        let (node, ended) = (Arc::clone(&self.node), self.ended.clone());
+        let held = node.leases.take(&job);
+        node.heartbeat_wake.notify_one();
+        self.crew.spawn(async move {
+            let id = job.id;
+            let settled = match Attempt::begin(&node, job, Arc::clone(&held)) {
+                Ok(attempt) => attempt.run().await,
+                Err(error) => {
+                    error!(event = "no_directory", job_id = %id, "job directory: {error}");
+                    node.leases.release(id, held.token);
+                    None
+                }
+            };
+            // The report is on its way by itself: the next job need not wait for it.
+            drop(place);
+            let settled = match settled {
+                Some(settled) => settled.await.ok(),
+                None => None,
+            };
+            // Only `--once` listens.
+            let _ = ended.try_send(settled);
+        });
+    }
+
+    /// Sees what runs to its end: in peace, politely asked, or at once.
+    async fn finish(&self, stop: &Stop) {
+        let node = &self.node;
+        drain(node);
+        self.crew.close();
+        let grace = Duration::from_secs(node.config.shutdown.grace_s.into());
+        let in_peace = async {
+            tokio::select! {
+                ended = timeout(grace, self.idle()) => ended.is_ok(),
+                () = stop.now.cancelled() => false,
+            }
+        };
+        if in_peace.await {
+            return;
+        }
+        node.leases.stop_all(StopReason::Shutdown, stop.now.is_cancelled());
+        tokio::select! {
+            () = self.idle() => return,
+            () = stop.now.cancelled() => {}
+        }
+        node.leases.stop_all(StopReason::Shutdown, true);
+        self.idle().await;
+    }
+
+    /// Waits until no job runs. Reports may still be on their way.
+    async fn idle(&self) {
+        self.node.slots.all_free().await;
+    }
+}

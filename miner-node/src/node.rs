@@ -1,0 +1,342 @@
+//! The node: its parts put together, and the one source of time and of chance.
+//!
+//! What it does with them is in `loops/`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol::job::SlotKind;
+use protocol::{Job, JobId, LeaseToken, MinerCapabilities, Timestamp};
+use serde_json::{Map, Value};
+use tokio::sync::{Notify, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::capabilities::{Sensors, miner_capabilities};
+use crate::clock;
+use crate::config::{Config, SlotPlan};
+use crate::coordinator::{ClientError, Coordinator};
+use crate::identity::Identity;
+use crate::leases::Leases;
+use crate::outbox::{Body, Outbox, Report, Settled};
+use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Offer, Runners};
+use crate::sandbox::{Sandbox, Tools};
+use crate::slots::Slots;
+use crate::workdir::{JobDir, Phase, State, Workspace, WorkspaceError};
+
+/// A difference between our clock and the coordinator's that may be the network's.
+const HARMLESS_SKEW_MICROS: i64 = 2_000_000;
+
+/// How often the owner is told of something that only the owner can put right.
+const COMPLAINT_PAUSE_MICROS: u64 = 60_000_000;
+
+/// Why a node cannot run, or stopped running.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The work directory.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file or a system call.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of the node ended that never should.
+    #[error("the {0} loop ended unexpectedly")]
+    LoopEnded(&'static str),
+    /// `--once` was asked, and there is nothing that could be run.
+    #[error("no job can be run: {0}")]
+    NothingToOffer(String),
+}
+
+/// A node, ready to work.
+pub struct Node {
+    /// What the owner decided.
+    pub config: Config,
+    /// Who it is.
+    pub identity: Identity,
+    /// Whom it works for.
+    pub coordinator: Coordinator,
+    /// Where its jobs live.
+    pub workspace: Workspace,
+    /// In what they run; absent where the machine cannot isolate.
+    pub sandbox: Option<Sandbox>,
+    /// Which of them it can run.
+    pub runners: Runners,
+    /// What it tells the coordinator about itself.
+    pub capabilities: MinerCapabilities,
+    /// How many it runs at once.
+    pub slots: Slots,
+    /// Which it holds.
+    pub leases: Leases,
+    /// What it has to report.
+    pub outbox: Outbox,
+    /// Whether the coordinator knows it and lets it work.
+    pub standing: watch::Sender<Standing>,
+    /// Whether it takes no more jobs because it is about to end.
+    pub draining: AtomicBool,
+    /// Has the next heartbeat rescheduled.
+    pub heartbeat_wake: Notify,
+    sensors: Arc<Mutex<Sensors>>,
+    offset_micros: AtomicI64,
+    complained_at: AtomicU64,
+}
+
+/// How the node stands with the coordinator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// It is registered.
+    pub registered: bool,
+    /// The operator wants it to take no more jobs.
+    pub drained: bool,
+}
+
+impl Standing {
+    /// Whether to ask for work.
+    pub const fn may_work(self) -> bool {
+        self.registered && !self.drained
+    }
+}
+
+impl Node {
+    /// Puts a node together, trying out everything that it will offer. `executable` is the node's
+    /// own program, which built-in work is run with.
+    ///
+    /// # Errors
+    /// Where it could not work at all. That there is no sandbox, or the allowlist is bad, is told
+    /// and makes it offer less.
+    pub async fn start(
+        config: Config,
+        identity: Identity,
+        executable: PathBuf,
+    ) -> Result<Arc<Self>, NodeError> {
+        let coordinator = Coordinator::new(&config.coordinator)?;
+        let workspace = Workspace::open(&config.workspace.root)?;
+        let (sandbox, isolation) = isolate(&config, &workspace).await?;
+        let runners = match &sandbox {
+            Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
+            None => Runners::default(),
+        };
+        let offer = isolation.map_or_else(Offer::default, |level| runners.offer(level));
+        let mut sensors = Sensors::of_machine();
+        let root = workspace.root().to_owned();
+        let (sensors, probe) = blocking(move || {
+            let probe = sensors.probe(&root);
+            (sensors, probe)
+        })
+        .await?;
+        let capabilities = miner_capabilities(&probe, &config, &identity, &offer);
+        let slots = capabilities.slots.unwrap_or_default();
+        let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
+        Ok(Arc::new(Self {
+            config,
+            identity,
+            coordinator,
+            workspace,
+            sandbox,
+            runners,
+            capabilities,
+            slots: Slots::new(plan),
+            leases: Leases::default(),
+            outbox: Outbox::default(),
+            standing: watch::Sender::default(),
+            draining: AtomicBool::new(false),
+            heartbeat_wake: Notify::new(),
+            sensors: Arc::new(Mutex::new(sensors)),
+            offset_micros: AtomicI64::new(0),
+            complained_at: AtomicU64::new(0),
+        }))
+    }
+
+    /// The time, by the coordinator's clock as far as it is known.
+    pub fn now(&self) -> Timestamp {
+        let offset = self.offset_micros.load(Ordering::Relaxed);
+        Timestamp::from_micros(clock::now().micros().saturating_add(offset))
+    }
+
+    /// Takes in what the coordinator's clock says.
+    pub fn heed_clock(&self, server: Timestamp) {
+        let offset = server.micros() - clock::now().micros();
+        let known = self.offset_micros.load(Ordering::Relaxed);
+        if (offset - known).abs() <= HARMLESS_SKEW_MICROS {
+            return;
+        }
+        self.offset_micros.store(offset, Ordering::Relaxed);
+        let seconds = offset / 1_000_000;
+        warn!(
+            event = "clock_skew",
+            seconds, "this clock is {seconds} s behind the coordinator's; corrected"
+        );
+    }
+
+    /// 128 random bits.
+    pub fn random(&self) -> u128 {
+        chance()
+    }
+
+    /// 32 random bits.
+    pub fn random_u32(&self) -> u32 {
+        (chance() >> 96) as u32
+    }
+
+    /// On what a job will run.
+    pub const fn mode(&self, job: &Job) -> SlotKind {
+        match job.slot {
+            SlotKind::Gpu if self.capabilities.gpu => SlotKind::Gpu,
+            SlotKind::Gpu | SlotKind::Cpu => SlotKind::Cpu,
+        }
+    }
+
+    /// The sandbox level in force.
+    pub fn isolation(&self) -> &str {
+        self.capabilities.isolation.as_deref().unwrap_or("none")
+    }
+
+    /// The most that any job may use.
+    pub const fn ceilings(&self) -> Ceilings {
+        Ceilings {
+            runtime_s: self.config.accept.max_runtime_s,
+            ram_mb: self.config.resources.max_ram_mb,
+            output_mb: self.config.resources.max_output_mb,
+        }
+    }
+
+    /// How busy the machine is.
+    pub async fn load(&self) -> Map<String, Value> {
+        let (sensors, root) = (Arc::clone(&self.sensors), self.workspace.root().to_owned());
+        let load = move || {
+            // A sensor that panicked leaves at worst a wrong rate.
+            sensors.lock().unwrap_or_else(PoisonError::into_inner).load(&root)
+        };
+        tokio::task::spawn_blocking(load).await.unwrap_or_default()
+    }
+
+    /// Whether the node takes no more jobs because it is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Puts the report about a job's end in the outbox. The receiver learns what became of it.
+    pub fn report(
+        &self,
+        dir: &JobDir,
+        id: JobId,
+        token: LeaseToken,
+        body: Body,
+    ) -> Option<oneshot::Receiver<Settled>> {
+        let report = Report { job_id: id, lease_token: token, idempotency_key: self.uuid(), body };
+        match self.outbox.put(dir, report) {
+            Ok(settled) => {
+                self.finish(dir, token, Phase::RetryWait, None);
+                Some(settled)
+            }
+            Err(error) => {
+                error!(event = "report_lost", job_id = %id, "report cannot be written: {error}");
+                self.leases.release(id, token);
+                None
+            }
+        }
+    }
+
+    /// Writes down a late phase of the job, if its directory still belongs to that lease.
+    pub fn finish(&self, dir: &JobDir, token: LeaseToken, phase: Phase, why: Option<String>) {
+        let write = || match dir.state()? {
+            state if state.job.lease.token == token => {
+                dir.save(&State { phase, updated_at: self.now(), error: why, ..state })
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = write() {
+            error!(event = "state_lost", "{}: {error}", dir.path().display());
+        }
+    }
+
+    /// A version 4 UUID.
+    pub fn uuid(&self) -> String {
+        uuid::Builder::from_random_bytes(self.random().to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// Tells the owner, at most once a minute, what only the owner can put right.
+    pub fn complain(&self, what: &dyn std::fmt::Display) {
+        let now = u64::try_from(clock::now().micros()).unwrap_or(0);
+        let last = self.complained_at.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= COMPLAINT_PAUSE_MICROS {
+            self.complained_at.store(now, Ordering::Relaxed);
+            warn!(event = "refused", "{what}; check API_KEY, COORD_URL and the node's version");
+        }
+    }
+}
+
+/// The only source of chance.
+#[expect(clippy::disallowed_methods, reason = "this is the one source of randomness")]
+fn chance() -> u128 {
+    rand::random()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NodeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| NodeError::Io { what: "probe", source: io::Error::other(error) })
+}
+
+/// The sandbox, if the machine can do it, and the level that it was seen to reach.
+async fn isolate(
+    config: &Config,
+    workspace: &Workspace,
+) -> Result<(Option<Sandbox>, Option<&'static str>), NodeError> {
+    let tools = match Tools::find() {
+        Ok(tools) => tools,
+        Err(why) => {
+            error!(event = "no_sandbox", "no sandbox, so no job can be run: {why}");
+            return Ok((None, None));
+        }
+    };
+    let sandbox = Sandbox::new(tools, config.resources.cpu_nice)
+        .map_err(|source| NodeError::Io { what: "sandbox", source })?;
+    match sandbox.probe(&workspace.root().join("trial")).await {
+        Ok(level) => {
+            info!(event = "sandbox", level, "sandbox works: {level}");
+            Ok((Some(sandbox), Some(level)))
+        }
+        Err(why) => {
+            error!(event = "no_sandbox", "no sandbox, so no job can be run: {why}");
+            Ok((None, None))
+        }
+    }
+}
+
+/// The runners that are switched on and work.
+async fn try_runners(
+    config: &Config,
+    sandbox: &Sandbox,
+    workspace: &Workspace,
+    executable: PathBuf,
+) -> Runners {
+    let mut runners = Runners::default();
+    if config.runners.builtin.enable {
+        match Builtin::probe(executable, sandbox, &workspace.root().join("trial")).await {
+            Ok(builtin) => runners.builtin = Some(builtin),
+            Err(why) => error!(event = "no_builtin", "built-in work is not offered: {why}"),
+        }
+    }
+    if config.runners.cli.enable {
+        match Allowlist::load(&config.runners.cli.allowlist_dir) {
+            Ok(list) => {
+                for path in list.absent() {
+                    warn!(event = "absent", "allowlisted, but not installed: {}", path.display());
+                }
+                runners.cli = Cli::new(list);
+            }
+            Err(error) => error!(event = "bad_allowlist", "{error}"),
+        }
+    }
+    runners
+}

@@ -1,0 +1,287 @@
+//! Reports that have to reach the coordinator: each is on disk before it is sent, and stays there
+//! until it is answered. The sending itself is `loops/reporter`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::miner::Fail;
+use protocol::{JobId, LeaseToken, Proof};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::coordinator::Backoff;
+use crate::workdir::{JobDir, read_json, write_json};
+
+/// A report about the end of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The job.
+    pub job_id: JobId,
+    /// Its lease.
+    pub lease_token: LeaseToken,
+    /// The same for every repetition, another one for every other content.
+    pub idempotency_key: String,
+    /// What is reported.
+    pub body: Body,
+}
+
+/// What is reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// It is done.
+    Proof(Box<Proof>),
+    /// It failed.
+    Fail(Fail),
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The proof was accepted.
+    Credited,
+    /// The failure was taken note of.
+    Failed,
+    /// The coordinator wants it no more, and says why.
+    Refused(String),
+}
+
+/// Something to be delivered now.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where the job lives.
+    pub dir: JobDir,
+    /// What to send.
+    pub report: Report,
+}
+
+#[derive(Debug)]
+struct Entry {
+    delivery: Delivery,
+    due: Instant,
+    backoff: Backoff,
+    settled: Option<oneshot::Sender<Settled>>,
+}
+
+/// Who waits for a report's outcome.
+#[derive(Debug)]
+pub struct Waiting(Option<oneshot::Sender<Settled>>);
+
+impl Waiting {
+    /// Tells them. To be called when the outcome is on disk.
+    pub fn tell(self, settled: Settled) {
+        if let Some(waiting) = self.0 {
+            // Nobody need be interested.
+            let _ = waiting.send(settled);
+        }
+    }
+}
+
+/// The entry that still has this very report.
+fn current<'a>(entries: &'a mut BTreeMap<JobId, Entry>, report: &Report) -> Option<&'a mut Entry> {
+    let same = |entry: &&mut Entry| entry.delivery.report.idempotency_key == report.idempotency_key;
+    entries.get_mut(&report.job_id).filter(same)
+}
+
+/// All reports that are not answered.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    entries: Mutex<BTreeMap<JobId, Entry>>,
+    changed: Notify,
+    answered: Notify,
+}
+
+impl Outbox {
+    /// Puts a report on disk and has it sent. The receiver learns what became of it.
+    ///
+    /// # Errors
+    /// Of the file system; then nothing is sent.
+    pub fn put(&self, dir: &JobDir, report: Report) -> io::Result<oneshot::Receiver<Settled>> {
+        write_json(&dir.report_file(), &report)?;
+        Ok(self.queue(dir.clone(), report))
+    }
+
+    /// Has a report sent that is on disk already.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn resume(&self, dir: &JobDir) -> io::Result<Report> {
+        let report: Report = read_json(&dir.report_file())?;
+        drop(self.queue(dir.clone(), report.clone()));
+        Ok(report)
+    }
+
+    fn queue(&self, dir: JobDir, report: Report) -> oneshot::Receiver<Settled> {
+        let (settled, receiver) = oneshot::channel();
+        let entry = Entry {
+            delivery: Delivery { dir, report },
+            due: Instant::now(),
+            backoff: Backoff::standard(),
+            settled: Some(settled),
+        };
+        self.lock().insert(entry.delivery.report.job_id, entry);
+        self.changed.notify_one();
+        receiver
+    }
+
+    /// Replaces the content of `old`, which was refused in that form.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn replace(&self, old: &Delivery, report: Report) -> io::Result<()> {
+        let mut entries = self.lock();
+        if let Some(entry) = current(&mut entries, &old.report) {
+            write_json(&old.dir.report_file(), &report)?;
+            entry.delivery.report = report;
+            entry.due = Instant::now();
+        }
+        drop(entries);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// What has to be sent now.
+    pub fn due(&self) -> Vec<Delivery> {
+        let now = Instant::now();
+        let entries = self.lock();
+        entries.values().filter(|entry| entry.due <= now).map(|e| e.delivery.clone()).collect()
+    }
+
+    /// Tries again later: after the entry's own pause, at least `least`.
+    pub fn postpone(
+        &self,
+        report: &Report,
+        least: Option<Duration>,
+        random: u32,
+    ) -> Option<Duration> {
+        let mut entries = self.lock();
+        let entry = current(&mut entries, report)?;
+        let pause = entry.backoff.pause(least, random);
+        entry.due = Instant::now() + pause;
+        Some(pause)
+    }
+
+    /// Tries everything at once, for example because the node is about to end.
+    pub fn hurry(&self) {
+        let now = Instant::now();
+        self.lock().values_mut().for_each(|entry| entry.due = now);
+        self.changed.notify_one();
+    }
+
+    /// The report was answered: takes it out and returns who waits for it; `None` where the job
+    /// was leased anew meanwhile, so that nothing of the old lease is to be touched.
+    pub fn settle(&self, report: &Report) -> Option<Waiting> {
+        let mut entries = self.lock();
+        current(&mut entries, report)?;
+        let entry = entries.remove(&report.job_id)?;
+        drop(entries);
+        self.answered.notify_one();
+        Some(Waiting(entry.settled))
+    }
+
+    /// Forgets a report because its job was leased anew.
+    pub fn forget(&self, id: JobId) {
+        self.lock().remove(&id);
+    }
+
+    /// Whether everything is answered.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Waits until a report was answered.
+    pub async fn emptier(&self) {
+        self.answered.notified().await;
+    }
+
+    /// Waits until something is due or has changed.
+    pub async fn wait(&self) {
+        let next = self.lock().values().map(|entry| entry.due).min();
+        let due = async {
+            match next {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = self.changed.notified() => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<JobId, Entry>> {
+        // Every change is a single step: a panic elsewhere leaves nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{FailureCode, Timestamp};
+
+    use super::*;
+    use crate::runners::tests::job;
+    use crate::workdir::Workspace;
+
+    fn report() -> Report {
+        let job = job("hash");
+        Report {
+            job_id: job.id,
+            lease_token: job.lease.token,
+            idempotency_key: "k".to_owned(),
+            body: Body::Fail(Fail {
+                lease_token: Some(job.lease.token),
+                error_code: FailureCode::Exit,
+                error_message: None,
+                metrics: serde_json::Map::new(),
+                logs_tail: None,
+            }),
+        }
+    }
+
+    fn job_dir() -> (tempfile::TempDir, JobDir) {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(root.path()).unwrap();
+        let dir = workspace.create(&job("hash"), Timestamp::from_micros(0)).unwrap();
+        (root, dir)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_is_on_disk_and_due_until_it_is_answered() {
+        let (_root, dir) = job_dir();
+        let outbox = Outbox::default();
+        let settled = outbox.put(&dir, report()).unwrap();
+        assert_eq!(read_json::<Report>(&dir.report_file()).unwrap(), report());
+        assert_eq!(outbox.due().len(), 1);
+        let pause = outbox.postpone(&report(), None, 0).unwrap();
+        assert!(outbox.due().is_empty() && !outbox.is_empty());
+        tokio::time::advance(pause).await;
+        assert_eq!(outbox.due()[0].report, report());
+        outbox.settle(&report()).unwrap().tell(Settled::Failed);
+        assert!(outbox.is_empty());
+        assert_eq!(settled.await, Ok(Settled::Failed));
+    }
+
+    #[test]
+    fn an_answer_to_an_older_report_changes_nothing() {
+        let (_root, dir) = job_dir();
+        let outbox = Outbox::default();
+        drop(outbox.put(&dir, report()).unwrap());
+        let older = Report { idempotency_key: "older".to_owned(), ..report() };
+        assert!(outbox.settle(&older).is_none());
+        assert!(outbox.postpone(&older, None, 0).is_none());
+        assert_eq!(outbox.due().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_it_is_the_same_report() {
+        let (_root, dir) = job_dir();
+        drop(Outbox::default().put(&dir, report()).unwrap());
+        let outbox = Outbox::default();
+        assert_eq!(outbox.resume(&dir).unwrap(), report());
+        assert_eq!(outbox.due()[0].report, report());
+    }
+}

@@ -1,0 +1,113 @@
+//! Work that the node itself knows: `hash` and `torch_bench`.
+//!
+//! It runs in the sandbox like everything else: the node's own program is shown there and started
+//! as `miner-node builtin <workload>`, which ends up in [`perform`].
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use protocol::{FailureCode, Job, Sha256Hex};
+use serde_json::Map;
+
+use super::{JOB_FILE, JobFacts, Refusal, hash, matmul};
+use crate::sandbox::{Command, Ending, INPUT_DIR, Interrupt, Limits, Places, Sandbox, Shown};
+use crate::workdir::{read_json, write_json};
+
+/// The workloads of this runner.
+pub const WORKLOADS: [&str; 2] = ["hash", "torch_bench"];
+
+/// The hidden subcommand behind which [`perform`] is.
+pub const SUBCOMMAND: &str = "builtin";
+
+/// Where the sandbox shows the node's program.
+const INSIDE: &str = "/miner-node";
+
+/// What the runner has to hash before it is offered.
+const KNOWN_TEXT: &str = "abc";
+
+/// The runner.
+#[derive(Debug)]
+pub struct Builtin {
+    executable: PathBuf,
+}
+
+impl Builtin {
+    /// A runner that starts the node's program at `executable`.
+    pub fn new(executable: impl Into<PathBuf>) -> Self {
+        Self { executable: executable.into() }
+    }
+
+    /// A runner whose program was seen to work: it had to hash a known text below `directory`.
+    ///
+    /// # Errors
+    /// Why it does not work.
+    pub async fn probe(
+        executable: PathBuf,
+        sandbox: &Sandbox,
+        directory: &Path,
+    ) -> Result<Self, String> {
+        let builtin = Self::new(executable);
+        let outcome = builtin.hash_known_text(sandbox, directory).await;
+        // Left behind it is only clutter.
+        let _ = std::fs::remove_dir_all(directory);
+        let text = outcome?;
+        let expected = format!("{}  -\n", Sha256Hex::of(KNOWN_TEXT.as_bytes()));
+        if text == expected { Ok(builtin) } else { Err(format!("it printed {text:?}")) }
+    }
+
+    async fn hash_known_text(&self, sandbox: &Sandbox, directory: &Path) -> Result<String, String> {
+        let places = Places::below(directory);
+        let job_file = directory.join("job.json");
+        let facts = JobFacts {
+            params: Map::from_iter([("text".to_owned(), KNOWN_TEXT.into())]),
+            ..JobFacts::default()
+        };
+        let prepare = || {
+            std::fs::create_dir_all(&places.work)?;
+            std::fs::create_dir_all(&places.input)?;
+            write_json(&job_file, &facts)
+        };
+        prepare().map_err(|error| error.to_string())?;
+        let mut command = self.command("hash", Limits::trial());
+        command.shown.push(Shown { host: job_file, inside: PathBuf::from(JOB_FILE) });
+        let run = sandbox.run(&command, &places, &Interrupt::default()).await;
+        let ending = run.map_err(|error| error.to_string())?.ending;
+        if ending != Ending::Exited(0) {
+            return Err(format!("the trial run ended: {ending:?}"));
+        }
+        std::fs::read_to_string(&places.stdout).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn plan(&self, job: &Job, limits: Limits) -> Result<Command, Refusal> {
+        if !WORKLOADS.contains(&job.workload.as_str()) {
+            let message = format!("unknown builtin workload {}", job.workload);
+            return Err(Refusal::new(FailureCode::Unsupported, message));
+        }
+        Ok(self.command(job.workload.as_str(), limits))
+    }
+
+    fn command(&self, workload: &str, limits: Limits) -> Command {
+        Command {
+            program: PathBuf::from(INSIDE),
+            args: vec![SUBCOMMAND.to_owned(), workload.to_owned()],
+            env: Vec::new(),
+            shown: vec![Shown { host: self.executable.clone(), inside: PathBuf::from(INSIDE) }],
+            limits,
+        }
+    }
+}
+
+/// Does `workload` inside the sandbox, printing its result.
+///
+/// # Errors
+/// Where the workload is unknown, or its input cannot be read.
+pub fn perform(workload: &str) -> io::Result<()> {
+    let facts: JobFacts = read_json(Path::new(JOB_FILE))?;
+    let mut out = io::stdout().lock();
+    match workload {
+        "hash" => hash::hash(&facts, Path::new(INPUT_DIR), &mut out),
+        "torch_bench" => matmul::bench(&facts, &mut out, &mut io::stderr().lock()),
+        other => Err(io::Error::other(format!("unknown workload {other}"))),
+    }?;
+    out.flush()
+}

@@ -1,0 +1,91 @@
+//! The `cli` runner: an allowlisted program, its arguments as a list, no shell anywhere.
+
+use std::time::Duration;
+
+use protocol::{FailureCode, Job};
+
+use super::{Allowlist, Refusal};
+use crate::sandbox::{Command, Limits, Shown};
+
+/// The workload of jobs that only name a command.
+pub const WORKLOAD: &str = "cli";
+
+/// The runner.
+#[derive(Debug)]
+pub struct Cli {
+    allowlist: Allowlist,
+}
+
+impl Cli {
+    /// A runner of the programs of `allowlist`; `None` where there are none.
+    pub fn new(allowlist: Allowlist) -> Option<Self> {
+        (!allowlist.programs().is_empty()).then_some(Self { allowlist })
+    }
+
+    /// The names of the programs.
+    pub fn commands(&self) -> Vec<String> {
+        self.allowlist.programs().keys().cloned().collect()
+    }
+
+    pub(super) fn plan(&self, job: &Job, mut limits: Limits) -> Result<Command, Refusal> {
+        let name = job.command.as_deref().unwrap_or_default();
+        let program = self
+            .allowlist
+            .check(name, &job.args)
+            .map_err(|why| Refusal::new(FailureCode::Deny, why))?;
+        if let Some(secs) = program.max_runtime_s {
+            limits.wall = limits.wall.min(Duration::from_secs(secs.into()));
+        }
+        if let Some(mb) = program.max_output_mb {
+            limits.output_bytes = limits.output_bytes.min(u64::from(mb) << 20);
+        }
+        let path = program.path.clone();
+        // The sandbox shows /usr already.
+        let shown = (!path.starts_with("/usr"))
+            .then(|| Shown { host: path.clone(), inside: path.clone() })
+            .into_iter()
+            .collect();
+        Ok(Command { program: path, args: job.args.clone(), env: Vec::new(), shown, limits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use protocol::job::RunnerKind;
+
+    use super::super::tests::job;
+    use super::super::{Ceilings, Runners};
+    use super::*;
+
+    fn runners(text: &str) -> Runners {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("env.yaml"), text).unwrap();
+        Runners { builtin: None, cli: Cli::new(Allowlist::load(directory.path()).unwrap()) }
+    }
+
+    #[test]
+    fn limits_of_the_allowlist_count_too() {
+        let runners = runners(
+            "command: {path: /usr/bin/env}\nargs: [[--help]]\nmax_runtime_s: 9\nmax_output_mb: 2",
+        );
+        assert_eq!(runners.offer("bwrap").commands, ["env"]);
+        let mut job = job("cli");
+        job.runner.kind = RunnerKind::Cli;
+        job.command = Some("env".to_owned());
+        job.args = vec!["--help".to_owned()];
+        let ceilings = Ceilings { runtime_s: 100, ram_mb: None, output_mb: 10 };
+        let command = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
+        assert_eq!(command.program, Path::new("/usr/bin/env"));
+        assert_eq!((command.limits.wall.as_secs(), command.limits.output_bytes), (9, 2 << 20));
+        job.args.push("sh".to_owned());
+        let refusal = runners.plan(&job, Path::new("/x"), &ceilings).unwrap_err();
+        assert_eq!(refusal.code, FailureCode::Deny);
+    }
+
+    #[test]
+    fn an_empty_allowlist_is_no_runner() {
+        assert!(Cli::new(Allowlist::default()).is_none());
+    }
+}

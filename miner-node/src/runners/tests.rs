@@ -1,0 +1,73 @@
+//! Jobs as tests need them, and the rules that all runners share.
+
+use super::*;
+
+/// A built-in job of `workload` with a minute to run, at 0.01 per CPU second.
+pub(crate) fn job(workload: &str) -> Job {
+    serde_json::from_value(serde_json::json!({
+        "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "workload": workload,
+        "runner": {"kind": "builtin"},
+        "limits": {"max_runtime_s": 60},
+        "slot": "cpu",
+        "price": {"unit_type": "cpu_seconds", "unit_price": "0.01"},
+        "attempt": 1,
+        "lease": {
+            "token": "AAAAAAAAAAAAAAAAAAAAAA",
+            "fence": 1,
+            "expires_at": "2026-01-24T00:00:30Z",
+            "deadline": "2026-01-24T00:02:00Z",
+        },
+        "client": "client-a",
+        "created_at": "2026-01-24T00:00:00Z",
+        "expires_at": "2026-01-24T00:15:00Z",
+    }))
+    .unwrap()
+}
+
+const CEILINGS: Ceilings = Ceilings { runtime_s: 100, ram_mb: None, output_mb: 10 };
+
+fn refusal(runners: &Runners, job: &Job) -> FailureCode {
+    runners.plan(job, Path::new("/x"), &CEILINGS).unwrap_err().code
+}
+
+#[test]
+fn what_is_not_there_is_unsupported() {
+    let none = Runners::default();
+    assert_eq!(refusal(&none, &job("hash")), FailureCode::Unsupported);
+    let mut other = job("x");
+    other.runner.kind = RunnerKind::Container;
+    assert_eq!(refusal(&none, &other), FailureCode::Unsupported);
+    let runners = Runners { builtin: Some(Builtin::new("/node")), cli: None };
+    assert_eq!(refusal(&runners, &job("x")), FailureCode::Unsupported);
+    assert_eq!(runners.offer("bwrap").runners, [RunnerKind::Builtin]);
+}
+
+#[test]
+fn a_promise_of_network_is_not_kept_silently() {
+    let runners = Runners { builtin: Some(Builtin::new("/node")), cli: None };
+    let mut job = job("hash");
+    job.limits.network = Some(Network::Egress);
+    assert_eq!(refusal(&runners, &job), FailureCode::Egress);
+}
+
+#[test]
+fn the_lower_limit_counts() {
+    let mut job = job("hash");
+    let limits = CEILINGS.limits(&job);
+    assert_eq!((limits.wall.as_secs(), limits.output_bytes), (60, 10 << 20));
+    assert_eq!((limits.memory_bytes, limits.cpu_secs), (None, None));
+    job.limits.max_runtime_s = Some(1000);
+    job.limits.max_output_mb = Some(3);
+    job.limits.ram_mb = Some(64);
+    job.limits.cpu_secs = Some(7);
+    let limits = Ceilings { ram_mb: Some(32), ..CEILINGS }.limits(&job);
+    assert_eq!((limits.wall.as_secs(), limits.output_bytes), (100, 3 << 20));
+    assert_eq!((limits.memory_bytes, limits.cpu_secs), (Some(32 << 20), Some(7)));
+}
+
+#[test]
+fn a_program_learns_nothing_about_the_lease() {
+    let facts = serde_json::to_string(&JobFacts::of(&job("hash"))).unwrap();
+    assert!(!facts.contains("AAAAAAAA") && facts.contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{facts}");
+}

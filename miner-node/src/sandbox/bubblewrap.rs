@@ -1,0 +1,129 @@
+//! From a [`Command`] to the arguments of `nice`, `prlimit` and `bwrap`. Pure.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{Command, INPUT_DIR, Limits, Places, Tools, WORK_DIR};
+
+/// Directories of the system that jobs see, besides `/usr`: a link into `/usr` on merged systems.
+const SYSTEM: [&str; 4] = ["/bin", "/lib", "/lib64", "/sbin"];
+
+/// What programs need of `/etc` in order to start; nothing in it is about this host.
+const ETC: [&str; 2] = ["/etc/alternatives", "/etc/ld.so.cache"];
+
+/// Size of the private `/tmp`, in bytes: it is memory.
+const TMP_BYTES: u64 = 64 << 20;
+
+/// Open files per process.
+const OPEN_FILES: u64 = 1024;
+
+/// Processor seconds between SIGXCPU and SIGKILL.
+const CPU_GRACE_SECS: u64 = 2;
+
+/// The whole command line, of which the first element is the program to start.
+pub(super) fn command_line(
+    tools: &Tools,
+    nice: u8,
+    command: &Command,
+    places: &Places,
+    status_fd: i32,
+) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.add(&tools.nice).add("-n").add(nice.to_string());
+    line.add(&tools.prlimit).all(limits(&command.limits)).add("--");
+    line.add(&tools.bwrap).all(namespaces());
+    line.all(file_system(command, places));
+    line.add("--json-status-fd").add(status_fd.to_string());
+    line.all(environment(command));
+    line.add("--").add(&command.program).all(&command.args);
+    line.0
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add(&mut self, argument: impl Into<OsString>) -> &mut Self {
+        self.0.push(argument.into());
+        self
+    }
+
+    fn all<T: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = T>) -> &mut Self {
+        self.0.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    fn bind(&mut self, kind: &str, host: &Path, inside: impl AsRef<Path>) -> &mut Self {
+        self.add(kind).add(host).add(inside.as_ref())
+    }
+}
+
+fn limits(limits: &Limits) -> Vec<String> {
+    let both = |name: &str, value: u64| format!("--{name}={value}:{value}");
+    let mut options =
+        vec![both("core", 0), both("nofile", OPEN_FILES), both("fsize", limits.output_bytes)];
+    if let Some(secs) = limits.cpu_secs {
+        options.push(format!("--cpu={secs}:{}", secs.saturating_add(CPU_GRACE_SECS)));
+    }
+    if let Some(bytes) = limits.memory_bytes {
+        options.push(both("as", bytes));
+    }
+    options
+}
+
+fn namespaces() -> [&'static str; 14] {
+    [
+        "--unshare-user",
+        "--disable-userns",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--hostname",
+        "job",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+    ]
+}
+
+fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.bind("--ro-bind", Path::new("/usr"), "/usr");
+    for directory in SYSTEM {
+        match std::fs::read_link(directory) {
+            Ok(target) => line.add("--symlink").add(target).add(directory),
+            Err(_) => line.bind("--ro-bind-try", Path::new(directory), directory),
+        };
+    }
+    for path in ETC {
+        line.bind("--ro-bind-try", Path::new(path), path);
+    }
+    line.all(["--proc", "/proc", "--dev", "/dev", "--size"]).add(TMP_BYTES.to_string());
+    line.all(["--tmpfs", "/tmp"]);
+    for shown in &command.shown {
+        line.bind("--ro-bind", &shown.host, &shown.inside);
+    }
+    line.bind("--bind", &places.work, WORK_DIR);
+    line.bind("--ro-bind", &places.input, INPUT_DIR);
+    // The root of the sandbox is a tmpfs: without this the job could fill memory through it.
+    line.all(["--remount-ro", "/", "--chdir", WORK_DIR]);
+    line.0
+}
+
+fn environment(command: &Command) -> Vec<OsString> {
+    let own = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", WORK_DIR),
+        ("LANG", "C.UTF-8"),
+        ("TMPDIR", "/tmp"),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    own.chain(command.env.iter().cloned())
+        .flat_map(|(name, value)| ["--setenv".to_owned(), name, value])
+        .map(Into::into)
+        .collect()
+}

@@ -1,0 +1,203 @@
+//! The only place where a process is started: bubblewrap namespaces, limits, and an ending that
+//! always has a name.
+//!
+//! What to run is decided in `runners/`; this room only knows programs, directories and limits.
+//! A job is a process tree in its own pid namespace. The node waits for the namespace's first
+//! process, so that when [`Sandbox::run`] returns, nothing of the job is left.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+mod bubblewrap;
+mod capture;
+mod launcher;
+mod probe;
+mod process_tree;
+mod supervise;
+mod tools;
+
+pub use process_tree::kill_orphans;
+pub use tools::{Tools, Unavailable};
+
+use launcher::Launcher;
+
+/// The name of the level that this build offers, as receipts and capabilities state it.
+pub const LEVEL: &str = "bwrap";
+
+/// Where the job finds its writable directory, which is also its current one.
+pub const WORK_DIR: &str = "/work";
+
+/// Where the job finds its input files.
+pub const INPUT_DIR: &str = "/work/input";
+
+/// A program to be run in the sandbox.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// The program, as seen inside.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment besides `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    pub env: Vec<(String, String)>,
+    /// Files and directories of the host that are shown besides the system's, read-only.
+    pub shown: Vec<Shown>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A file or directory of the host, shown inside read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it is.
+    pub host: PathBuf,
+    /// Where the job sees it.
+    pub inside: PathBuf,
+}
+
+/// What a run may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall-clock time, after which the tree is asked to end.
+    pub wall: Duration,
+    /// Time between asking and killing.
+    pub grace: Duration,
+    /// Processor time of the whole tree, in seconds.
+    pub cpu_secs: Option<u64>,
+    /// Address space of each process, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Size of each captured stream and of each file written, in bytes.
+    pub output_bytes: u64,
+}
+
+/// The directories and files of the host that belong to one run.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Becomes [`WORK_DIR`].
+    pub work: PathBuf,
+    /// Becomes [`INPUT_DIR`], read-only.
+    pub input: PathBuf,
+    /// Where standard output goes.
+    pub stdout: PathBuf,
+    /// Where standard error goes.
+    pub stderr: PathBuf,
+}
+
+impl Limits {
+    /// Those of a trial run.
+    pub const fn trial() -> Self {
+        Self {
+            wall: Duration::from_secs(20),
+            grace: Duration::from_secs(1),
+            cpu_secs: Some(10),
+            memory_bytes: None,
+            output_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Places {
+    /// Those of a trial run below `directory`.
+    pub fn below(directory: &Path) -> Self {
+        Self {
+            work: directory.join("work"),
+            input: directory.join("input"),
+            stdout: directory.join("stdout.log"),
+            stderr: directory.join("stderr.log"),
+        }
+    }
+}
+
+/// The two ways in which somebody else can end a run.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt {
+    /// Ask the tree to end, kill it after the grace time.
+    pub cancel: CancellationToken,
+    /// Kill it now.
+    pub kill: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The program ended by itself, with this code.
+    Exited(i32),
+    /// A signal ended the program. Codes from 129 to 192 count as signals, as shells have it.
+    Signaled(i32),
+    /// The wall-clock limit.
+    TimedOut,
+    /// The processor-time limit.
+    CpuLimit,
+    /// More output than allowed.
+    OutputLimit,
+    /// Somebody asked for it.
+    Canceled,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Wall-clock time.
+    pub wall: Duration,
+    /// Processor time of the whole tree, to the kernel's 10 ms.
+    pub cpu: Duration,
+    /// The most memory that the tree was seen to hold at once, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// How it ended.
+    pub ending: Ending,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// Why there was no run.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The sandbox could not be set up, or the program could not be started in it.
+    #[error("sandbox could not start the program: {0}")]
+    Setup(String),
+    /// A file or process operation of the node failed.
+    #[error("sandbox: {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The tree was killed and did not go away.
+    #[error("processes of the job survive SIGKILL (blocked in the kernel)")]
+    Stuck,
+}
+
+impl SandboxError {
+    fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Starts programs in isolation. Dropping it kills what it started.
+#[derive(Debug)]
+pub struct Sandbox {
+    tools: Tools,
+    launcher: Launcher,
+    nice: u8,
+}
+
+impl Sandbox {
+    /// A sandbox of the programs in `tools`, whose jobs run with niceness `nice`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to make the node the parent of orphaned processes.
+    pub fn new(tools: Tools, nice: u8) -> std::io::Result<Self> {
+        // bubblewrap's monitor ends before the namespace's first process; as subreaper the node
+        // inherits that process and can wait until really everything is gone.
+        let this_process = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(this_process))?;
+        Ok(Self { tools, launcher: Launcher::start()?, nice })
+    }
+}

@@ -1,0 +1,54 @@
+//! Whether the sandbox really works here: a program is run in it.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Command, Ending, Interrupt, LEVEL, Limits, Places, Sandbox, SandboxError, Unavailable,
+};
+
+impl Sandbox {
+    /// Runs `true` in a sandbox below `directory` and names the level that was in force.
+    ///
+    /// # Errors
+    /// Why it did not work, for the owner.
+    pub async fn probe(&self, directory: &Path) -> Result<&'static str, Unavailable> {
+        let places = Places::below(directory);
+        let outcome = self.try_true(&places).await;
+        // Left behind it is only clutter.
+        let _ = std::fs::remove_dir_all(directory);
+        match outcome {
+            Ok(Ending::Exited(0)) => Ok(LEVEL),
+            Ok(ending) => Err(Unavailable::Refused(format!("the trial run ended: {ending:?}"))),
+            Err(SandboxError::Setup(why)) => Err(Unavailable::Refused(explain(&why))),
+            Err(error) => Err(Unavailable::Refused(error.to_string())),
+        }
+    }
+
+    async fn try_true(&self, places: &Places) -> Result<Ending, SandboxError> {
+        for directory in [&places.work, &places.input] {
+            std::fs::create_dir_all(directory).map_err(SandboxError::io("trial directory"))?;
+        }
+        let program = ["/usr/bin/true", "/bin/true"].iter().find(|path| Path::new(path).is_file());
+        let command = Command {
+            program: PathBuf::from(program.unwrap_or(&"/usr/bin/true")),
+            args: Vec::new(),
+            env: Vec::new(),
+            shown: Vec::new(),
+            limits: Limits::trial(),
+        };
+        Ok(self.run(&command, places, &Interrupt::default()).await?.ending)
+    }
+}
+
+/// What bubblewrap said, and what an owner can do about it.
+fn explain(why: &str) -> String {
+    let hint = if why.contains("disable-userns") && why.contains("nknown option") {
+        " (bubblewrap 0.8 or later is needed)"
+    } else if why.contains("ermission denied") || why.contains("not permitted") {
+        " (unprivileged user namespaces are switched off: see sysctl kernel.unprivileged_userns_clone \
+         and kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile)"
+    } else {
+        ""
+    };
+    format!("{}{hint}", why.trim())
+}

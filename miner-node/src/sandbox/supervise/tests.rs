@@ -1,0 +1,214 @@
+//! Small programs with one sin each.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::super::{Shown, Tools};
+use super::*;
+
+struct Case {
+    directory: TempDir,
+    command: Command,
+    interrupt: Interrupt,
+}
+
+impl Case {
+    fn sh(script: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        for name in ["work", "input"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let command = Command {
+            program: PathBuf::from("/usr/bin/sh"),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![("GREETING".to_owned(), "hello".to_owned())],
+            shown: Vec::new(),
+            limits: Limits {
+                wall: Duration::from_secs(60),
+                grace: Duration::from_secs(30),
+                cpu_secs: None,
+                memory_bytes: None,
+                output_bytes: 1 << 20,
+            },
+        };
+        Self { directory, command, interrupt: Interrupt::default() }
+    }
+
+    fn places(&self) -> Places {
+        let path = |name: &str| self.directory.path().join(name);
+        Places {
+            work: path("work"),
+            input: path("input"),
+            stdout: path("stdout"),
+            stderr: path("stderr"),
+        }
+    }
+
+    async fn try_run(&self) -> Result<Run, SandboxError> {
+        let sandbox = Sandbox::new(Tools::find().unwrap(), 5).unwrap();
+        sandbox.run(&self.command, &self.places(), &self.interrupt).await
+    }
+
+    async fn run(&self) -> Run {
+        self.try_run().await.unwrap()
+    }
+
+    fn stdout(&self) -> String {
+        std::fs::read_to_string(self.places().stdout).unwrap()
+    }
+
+    /// Processes of the host whose environment or arguments name this case's directory.
+    fn left(&self) -> usize {
+        super::super::kill_orphans(self.directory.path())
+    }
+}
+
+#[tokio::test]
+async fn exit_code_output_and_environment() {
+    let case = Case::sh("echo $GREETING; env | grep -c -E '^(CARGO|USER)'; exit 7");
+    let run = case.run().await;
+    assert_eq!(run.ending, Ending::Exited(7));
+    assert_eq!(case.stdout(), "hello\n0\n");
+}
+
+#[tokio::test]
+async fn signals_have_their_own_ending() {
+    assert_eq!(Case::sh("kill -SEGV $$").run().await.ending, Ending::Signaled(11));
+}
+
+#[tokio::test]
+async fn a_missing_program_is_no_run() {
+    let mut case = Case::sh("");
+    case.command.program = PathBuf::from("/usr/bin/no-such-program");
+    let error = case.try_run().await.unwrap_err();
+    assert!(
+        matches!(&error, SandboxError::Setup(why) if why.contains("no-such-program")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn only_the_work_directory_can_be_written() {
+    let case = Case::sh(
+        "for d in / /usr /dev /proc /work/input; do touch $d/x 2>/dev/null && echo wrote $d; done; \
+         echo kept > kept; cat input/given",
+    );
+    std::fs::write(case.places().input.join("given"), "read me").unwrap();
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    // A sandbox's /dev is its own tmpfs of a few nodes.
+    assert_eq!(case.stdout().replace("wrote /dev\n", ""), "read me");
+    assert_eq!(std::fs::read_to_string(case.places().work.join("kept")).unwrap(), "kept\n");
+}
+
+#[tokio::test]
+async fn neither_network_nor_host_nor_privileges() {
+    let case = Case::sh(
+        "ls /sys /home /root /var /run 2>/dev/null; cat /etc/passwd 2>/dev/null; \
+         grep -c : /proc/net/dev; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status; \
+         unshare -U true 2>/dev/null && echo nested; hostname",
+    );
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    let out = case.stdout();
+    let lines: Vec<_> = out.lines().collect();
+    // One interface: the loopback. A handful of processes: its own.
+    assert_eq!(lines[0], "1", "{out}");
+    assert!(lines[1].parse::<u32>().unwrap() < 6, "{out}");
+    assert_eq!(lines[2], "CapEff:\t0000000000000000");
+    assert_eq!(lines[3..], ["job"]);
+}
+
+#[tokio::test]
+async fn shown_files_are_read_only() {
+    let mut case = Case::sh("cat /shown; echo more >> /shown");
+    let host = case.directory.path().join("host-file");
+    std::fs::write(&host, "content\n").unwrap();
+    case.command.shown = vec![Shown { host: host.clone(), inside: PathBuf::from("/shown") }];
+    assert_eq!(case.run().await.ending, Ending::Exited(2));
+    assert_eq!(std::fs::read_to_string(host).unwrap(), "content\n");
+}
+
+#[tokio::test]
+async fn the_wall_clock_ends_the_whole_tree() {
+    let mut case = Case::sh("setsid sleep 1000 & sleep 1000 & wait");
+    case.command.limits.wall = Duration::from_millis(300);
+    assert_eq!(case.run().await.ending, Ending::TimedOut);
+    assert_eq!(case.left(), 0);
+}
+
+#[tokio::test]
+async fn who_ignores_the_request_is_killed() {
+    let mut case = Case::sh("trap '' TERM; echo deaf; while :; do sleep 1000; done");
+    case.command.limits.wall = Duration::from_millis(300);
+    case.command.limits.grace = Duration::from_millis(200);
+    assert_eq!(case.run().await.ending, Ending::TimedOut);
+    assert_eq!(case.stdout(), "deaf\n");
+}
+
+#[tokio::test]
+async fn the_request_can_be_answered() {
+    let mut case = Case::sh("trap 'echo tidy; exit 0' TERM; sleep 1000 & wait");
+    case.command.limits.wall = Duration::from_millis(500);
+    assert_eq!(case.run().await.ending, Ending::TimedOut);
+    assert_eq!(case.stdout(), "tidy\n");
+}
+
+#[tokio::test]
+async fn a_canceled_run_says_so() {
+    let case = Case::sh("sleep 1000");
+    case.interrupt.cancel.cancel();
+    assert_eq!(case.run().await.ending, Ending::Canceled);
+    let case = Case::sh("trap '' TERM; sleep 1000");
+    case.interrupt.kill.cancel();
+    assert_eq!(case.run().await.ending, Ending::Canceled);
+}
+
+#[tokio::test]
+async fn output_is_capped() {
+    let mut case = Case::sh("yes");
+    case.command.limits.output_bytes = 1000;
+    assert_eq!(case.run().await.ending, Ending::OutputLimit);
+    assert_eq!(case.stdout().len(), 1000);
+}
+
+#[tokio::test]
+async fn files_are_capped() {
+    let mut case = Case::sh("exec head -c 2000000 /dev/zero > big");
+    case.command.limits.output_bytes = 1_000_000;
+    assert_eq!(case.run().await.ending, Ending::OutputLimit);
+    assert_eq!(case.places().work.join("big").metadata().unwrap().len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn processor_time_is_capped_over_all_processes() {
+    let mut case = Case::sh("(while :; do :; done) & while :; do :; done");
+    case.command.limits.cpu_secs = Some(1);
+    let run = case.run().await;
+    assert_eq!(run.ending, Ending::CpuLimit);
+    assert!(run.usage.cpu >= Duration::from_secs(1), "{:?}", run.usage);
+}
+
+#[tokio::test]
+async fn what_it_used_is_known() {
+    let case = Case::sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done");
+    let usage = case.run().await.usage;
+    assert!(usage.cpu > Duration::ZERO && usage.cpu <= usage.wall * 2, "{usage:?}");
+    assert!(usage.max_rss_bytes > 100_000, "{usage:?}");
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_program_that_leaves_children() {
+    let case = Case::sh("setsid sleep 1000 & (sleep 1000 &) ; echo gone");
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    assert_eq!(case.stdout(), "gone\n");
+    assert_eq!(case.left(), 0);
+}
+
+#[tokio::test]
+async fn the_probe_runs_a_program() {
+    let directory = TempDir::new().unwrap();
+    let sandbox = Sandbox::new(Tools::find().unwrap(), 0).unwrap();
+    let trial = directory.path().join("trial");
+    assert_eq!(sandbox.probe(&trial).await, Ok(super::super::LEVEL));
+    assert!(!trial.exists());
+}

@@ -1,0 +1,10 @@
+//! The node as a program, and at work for the mock coordinator: real HTTP, real processes, real
+//! bubblewrap.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod command_line;
+mod crash;
+mod delivery;
+mod jobs;
+mod rig;
+mod shutdown;
