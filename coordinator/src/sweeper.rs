@@ -21,13 +21,25 @@ const BATCH: i64 = 256;
 /// How long replies are kept for repeats of a request, in seconds.
 const IDEMPOTENCY_SECS: i64 = 24 * 3600;
 
+/// How many replies are forgotten in one transaction.
+const FORGET: i64 = 10_000;
+
+/// A sweep that comes later than this after the last good one means that nobody could renew a lease
+/// meanwhile, in seconds.
+const GAP_SECS: i64 = 10;
+
 /// How old an unused class must be to be forgotten, in seconds.
-const CLASS_SECS: i64 = 3600;
+const CLASS_SECS: i64 = 600;
+
+/// How often it is looked for what may be forgotten, in seconds.
+const TIDY_SECS: i64 = 60;
 
 /// What a sweep remembers until the next.
 #[derive(Debug)]
 pub struct Sweeper {
-    started_at: Timestamp,
+    /// Since when miners can be heard.
+    listening_since: Timestamp,
+    swept_at: Timestamp,
     tidied_at: Timestamp,
 }
 
@@ -35,7 +47,7 @@ impl Sweeper {
     /// A sweeper that starts now.
     pub fn new(app: &App) -> Self {
         let now = app.now();
-        Self { started_at: now, tidied_at: now }
+        Self { listening_since: now, swept_at: now, tidied_at: now }
     }
 
     /// Sweeps every second until it is told to stop.
@@ -59,20 +71,26 @@ impl Sweeper {
     /// Where the database does; the next sweep does what this one left.
     pub async fn tick(&mut self, app: &App) -> Result<(), DbError> {
         let now = app.now();
-        app.presence.flush().await?;
+        if now > self.swept_at.plus_secs(GAP_SECS) {
+            self.listening_since = now;
+        }
+        if let Err(error) = app.presence.flush().await {
+            tracing::warn!(%error, "miners' sightings could not be stored, trying again");
+        }
         // While nobody listened, nobody could renew.
         let grace = i64::from(app.config.leases.start_grace_secs);
-        if now >= self.started_at.plus_secs(grace) {
-            let lapsed = settlement::lapse(app, BATCH).await?;
-            metrics::counter!("aitbc_leases_lapsed_total").increment(lapsed as u64);
+        if now >= self.listening_since.plus_secs(grace) {
+            let lapsed = every(|| settlement::lapse(app, BATCH)).await?;
+            metrics::counter!("aitbc_leases_lapsed_total").increment(lapsed);
         }
-        let expired = settlement::expire(app, BATCH).await?;
-        metrics::counter!("aitbc_jobs_expired_total").increment(expired as u64);
+        let expired = every(|| settlement::expire(app, BATCH)).await?;
+        metrics::counter!("aitbc_jobs_expired_total").increment(expired);
         let mut tx = app.db.write().await?;
         let due = settlement::store::queue_due(&mut tx, now).await?;
         tx.commit().await?;
         app.dispatch.wake(due);
-        if now >= self.tidied_at.plus_secs(CLASS_SECS) {
+        self.swept_at = now;
+        if now >= self.tidied_at.plus_secs(TIDY_SECS) {
             self.tidied_at = now;
             tidy(app, now).await?;
         }
@@ -80,13 +98,36 @@ impl Sweeper {
     }
 }
 
+/// Repeats a step until it finds less than a batch.
+async fn every<Fut>(step: impl Fn() -> Fut) -> Result<u64, DbError>
+where
+    Fut: Future<Output = Result<usize, DbError>>,
+{
+    let mut all = 0;
+    loop {
+        let done = step().await?;
+        all += done as u64;
+        if (done as u64) < BATCH.unsigned_abs() {
+            return Ok(all);
+        }
+    }
+}
+
 async fn tidy(app: &App, now: Timestamp) -> Result<(), DbError> {
-    let mut tx = app.db.write().await?;
-    let replies = crate::accounts::store::forget(&mut tx, now.plus_secs(-IDEMPOTENCY_SECS)).await?;
-    tx.commit().await?;
     let mut tx = app.db.write().await?;
     let classes = settlement::store::forget_classes(&mut tx, now.plus_secs(-CLASS_SECS)).await?;
     tx.commit().await?;
+    let mut replies = 0;
+    loop {
+        let mut tx = app.db.write().await?;
+        let before = now.plus_secs(-IDEMPOTENCY_SECS);
+        let forgotten = crate::accounts::store::forget(&mut tx, before, FORGET).await?;
+        tx.commit().await?;
+        replies += forgotten;
+        if forgotten < FORGET.unsigned_abs() {
+            break;
+        }
+    }
     tracing::debug!(replies, classes, "tidied");
     Ok(())
 }

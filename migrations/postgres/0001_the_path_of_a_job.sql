@@ -65,9 +65,12 @@ create table miner_live (
 create table classes (
     class_id   integer generated always as identity primary key,
     digest     bytea not null unique,
+    -- Who needed it first: no client may mint them all.
+    client_id  text not null,
     needs      jsonb not null,
     created_at timestamptz not null
 );
+create index classes_by_client on classes (client_id);
 
 create table jobs (
     job_id        uuid primary key,
@@ -105,7 +108,8 @@ create table job_results (
     output_sha bytea not null,
     exit_code  integer,
     metrics    jsonb not null,
-    result     jsonb
+    -- JSON as it came: jsonb would write some numbers otherwise, and the hash is of these bytes.
+    result     text
 );
 
 -- Live jobs only. A row leaves when its job ends.
@@ -229,7 +233,8 @@ create table entries (
 create index entries_by_transfer on entries (transfer_id);
 
 create table receipts (
-    receipt_id     text primary key,
+    -- The signer chooses it: unique among its own.
+    receipt_id     text not null,
     job_id         uuid not null unique,
     fence          bigint not null,
     miner_no       bigint not null,
@@ -240,7 +245,8 @@ create table receipts (
     price          bigint not null,
     transfer_id    uuid not null unique references transfers,
     body           text not null,
-    created_at     timestamptz not null
+    created_at     timestamptz not null,
+    primary key (miner_no, receipt_id)
 );
 create index receipts_by_wallet on receipts (wallet, transfer_id);
 

@@ -65,9 +65,12 @@ create table miner_live (
 create table classes (
     class_id   integer primary key autoincrement,
     digest     blob not null unique,
+    -- Who needed it first: no client may mint them all.
+    client_id  text not null,
     needs      text not null,
     created_at integer not null
 ) strict;
+create index classes_by_client on classes (client_id);
 
 create table jobs (
     job_id        text primary key,
@@ -229,7 +232,8 @@ create table entries (
 create index entries_by_transfer on entries (transfer_id);
 
 create table receipts (
-    receipt_id     text primary key,
+    -- The signer chooses it: unique among its own.
+    receipt_id     text not null,
     job_id         text not null unique,
     fence          integer not null,
     miner_no       integer not null,
@@ -240,7 +244,8 @@ create table receipts (
     price          integer not null,
     transfer_id    text not null unique references transfers,
     body           text not null,
-    created_at     integer not null
+    created_at     integer not null,
+    primary key (miner_no, receipt_id)
 ) strict;
 create index receipts_by_wallet on receipts (wallet, transfer_id);
 

@@ -277,6 +277,9 @@ pub async fn finish(
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
-    tx.execute("delete from idempotency where created_at < $1", Args::new().with(before)).await
+pub async fn forget(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, DbError> {
+    let sql = "delete from idempotency where (key_id, route, idempotency_key) in
+               (select key_id, route, idempotency_key from idempotency
+                where created_at < $1 limit $2)";
+    tx.execute(sql, Args::new().with(before).with(limit)).await
 }

@@ -192,6 +192,8 @@ pub struct RequestLimits {
     pub queue_rows: usize,
     /// Requirement classes that may live at once.
     pub classes: i64,
+    /// Those of them that one client may have brought up.
+    pub classes_per_client: i64,
 }
 
 impl Default for RequestLimits {
@@ -211,6 +213,7 @@ impl Default for RequestLimits {
             admin_per_minute: 120,
             queue_rows: 8192,
             classes: 4096,
+            classes_per_client: 512,
         }
     }
 }
@@ -265,8 +268,10 @@ pub struct JobDefaults {
     pub max_runtime_s: u32,
     /// The longest run time that may be asked for, in seconds.
     pub runtime_ceiling_s: u32,
-    /// Tokens that it may be billed for.
+    /// Tokens that it may be billed for, and the most that may be asked for.
     pub max_tokens: u32,
+    /// The most WASM fuel that may be asked for.
+    pub max_fuel: u64,
     /// First wait after a failed attempt, in seconds; doubles with each.
     pub retry_secs: u32,
 }
@@ -279,6 +284,7 @@ impl Default for JobDefaults {
             max_runtime_s: 3600,
             runtime_ceiling_s: 7 * 24 * 3600,
             max_tokens: 100_000,
+            max_fuel: 1_000_000_000_000,
             retry_secs: 5,
         }
     }

@@ -97,7 +97,8 @@ fn kind(error: &dyn sqlx::error::DatabaseError) -> Kind {
             Kind::Unavailable
         }
         code if code.starts_with("08") => Kind::Unavailable,
-        code if code.starts_with("22") || code.starts_with("23") => Kind::Data,
+        // 54: an argument of more than a row of a batch can be, among others.
+        code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Kind::Data,
         _ => Kind::Other,
     }
 }

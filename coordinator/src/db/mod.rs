@@ -175,7 +175,8 @@ fn postgres(url: &str, max_connections: u32) -> Result<PgPool, UrlError> {
             ("idle_in_transaction_session_timeout", "15s"),
         ]);
     Ok(PgPoolOptions::new()
-        .max_connections(max_connections)
+        // One of them listens to other replicas for good.
+        .max_connections(max_connections.max(2))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options))
 }

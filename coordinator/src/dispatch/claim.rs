@@ -8,9 +8,10 @@ use protocol::{Job, JobId, JobState, Timestamp};
 use serde_json::json;
 
 use super::deal::{self, Candidate, Hand, Room};
-use super::matching::{self, Needs};
-use super::store::{self, Grant, HeldJob};
-use super::{Ask, Dispatch, Ready};
+use super::matching;
+use super::store::{self, Grant, HeldJob, Wanted};
+use super::takes::Takes;
+use super::{Ask, Ready};
 use crate::app::{self, Clock};
 use crate::config::{Config, Leases};
 use crate::db::{Db, DbError, Tx};
@@ -22,74 +23,100 @@ const SPARE: i64 = 4;
 
 /// What came of a claim.
 pub(super) struct Claimed {
-    /// Jobs, by the number of the ask.
-    pub jobs: HashMap<usize, Job>,
+    /// Jobs, by the number of the ask; with their class, unless they were handed out before.
+    pub jobs: HashMap<usize, (Option<i32>, Job)>,
     /// Classes that have no more queued jobs.
     pub exhausted: BTreeSet<i32>,
     /// Another replica was faster for some.
     pub raced: bool,
 }
 
-/// Leases jobs of the ready classes to those that ask.
-pub(super) async fn claim(
-    db: &Db,
-    clock: &Clock,
-    config: &Config,
-    ready: &Ready,
-    asks: &[Ask],
-) -> Result<Claimed, DbError> {
-    let now = clock.now();
-    let mut tx = db.write().await?;
-    let miners: BTreeMap<i64, Arc<Miner>> =
-        asks.iter().map(|ask| (ask.miner.no, Arc::clone(&ask.miner))).collect();
-    let held = store::held_by(&mut tx, miners.keys().copied()).await?;
-    let mut jobs = redeliver(&mut tx, asks, &held).await?;
-
-    let mut room = room(asks, &held, &miners);
-    let hands: Vec<Hand> = asks
-        .iter()
-        .enumerate()
-        .map(|(i, ask)| Hand {
-            miner_no: ask.miner.no,
-            classes: if jobs.contains_key(&i) { HashSet::new() } else { ready.takes(&ask.miner) },
-        })
-        .collect();
-    let wanted = wanted(&hands, &room, ready);
-    let candidates = store::candidates(&mut tx, now, &wanted).await?;
-    let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
-    let mut exhausted = exhausted(&wanted, &candidates);
-    let dealt = deal::deal(candidates.clone(), &hands, &mut room, kind_of);
-    // A class of which jobs are left over stays ready.
-    let leased: HashSet<JobId> = dealt.iter().map(|(_, candidate)| candidate.job_id).collect();
-    for left in candidates.iter().filter(|candidate| !leased.contains(&candidate.job_id)) {
-        exhausted.remove(&left.class_id);
-    }
-
-    let grants: Vec<Grant> = dealt
-        .iter()
-        .map(|(hand, candidate)| grant(&config.leases, now, &asks[*hand].miner, candidate))
-        .collect();
-    let granted = store::lease(&mut tx, now, &grants).await?;
-    let raced = granted.len() < grants.len();
-    record(&mut tx, now, &granted, &miners).await?;
-    let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
-    tx.commit().await?;
-
-    let by_job: HashMap<JobId, usize> =
-        dealt.iter().map(|(hand, candidate)| (candidate.job_id, *hand)).collect();
-    for held in granted {
-        if let (Some(hand), Some(spec)) = (by_job.get(&held.job_id), specs.remove(&held.job_id)) {
-            jobs.insert(*hand, spec.into_job(held.job_id, held.attempt, held.lease));
-        }
-    }
-    Ok(Claimed { jobs, exhausted, raced })
+/// What a claim works with.
+pub(super) struct Desk<'a> {
+    pub db: &'a Db,
+    pub clock: &'a Clock,
+    pub config: &'a Config,
+    pub takes: &'a Takes,
 }
 
-impl Ready {
-    fn takes(&self, miner: &Miner) -> HashSet<i32> {
-        let can = |(_, (_, needs)): &(&i32, &(u64, Arc<Needs>))| Dispatch::can_run(needs, miner);
-        self.classes.iter().filter(can).map(|(class, _)| *class).collect()
+impl Desk<'_> {
+    /// Leases jobs of the ready classes to those that ask.
+    pub(super) async fn claim(&self, ready: &Ready, asks: &[Ask]) -> Result<Claimed, DbError> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        let miners: BTreeMap<i64, Arc<Miner>> =
+            asks.iter().map(|ask| (ask.miner.no, Arc::clone(&ask.miner))).collect();
+        let free = store::lock_miners(&mut tx, miners.keys().copied()).await?;
+        let held = store::held_by(&mut tx, miners.keys().copied()).await?;
+        let mut jobs = redeliver(&mut tx, asks, &held).await?;
+
+        let mut room = room(asks, &held, &miners);
+        let hands: Vec<Hand> = asks
+            .iter()
+            .enumerate()
+            .map(|(i, ask)| {
+                let served = jobs.contains_key(&i) || !free.contains(&ask.miner.no);
+                let classes = if served { HashSet::new() } else { self.takes(ready, ask) };
+                Hand { miner_no: ask.miner.no, classes }
+            })
+            .collect();
+        let wanted = wanted(&hands, &room, ready);
+        let candidates = store::candidates(&mut tx, now, &wanted).await?;
+        let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
+        let mut exhausted = exhausted(&wanted, &candidates);
+        let dealt = deal::deal(candidates.clone(), &hands, &mut room, kind_of);
+        // A class of which jobs are left over stays ready.
+        let leased: HashSet<JobId> = dealt.iter().map(|(_, candidate)| candidate.job_id).collect();
+        for left in candidates.iter().filter(|candidate| !leased.contains(&candidate.job_id)) {
+            exhausted.remove(&left.class_id);
+        }
+
+        let grants: Vec<Grant> = dealt
+            .iter()
+            .map(|(hand, candidate)| grant(&self.config.leases, now, &asks[*hand].miner, candidate))
+            .collect();
+        let granted = store::lease(&mut tx, now, &grants).await?;
+        let raced = granted.len() < grants.len() || free.len() < miners.len();
+        record(&mut tx, now, &granted, &miners).await?;
+        let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
+        tx.commit().await?;
+
+        let by_job: HashMap<JobId, (usize, i32)> = dealt
+            .iter()
+            .map(|(hand, candidate)| (candidate.job_id, (*hand, candidate.class_id)))
+            .collect();
+        for held in granted {
+            let spec = specs.remove(&held.job_id);
+            if let (Some((hand, class)), Some(spec)) = (by_job.get(&held.job_id), spec) {
+                let job = spec.into_job(held.job_id, held.attempt, held.lease);
+                jobs.insert(*hand, (Some(*class), job));
+            }
+        }
+        Ok(Claimed { jobs, exhausted, raced })
     }
+
+    /// The ready classes that the one who asks can take.
+    fn takes(&self, ready: &Ready, ask: &Ask) -> HashSet<i32> {
+        let can = |class: &i32| self.takes.can_take(&ask.miner, *class);
+        ready.classes.keys().copied().filter(can).collect()
+    }
+}
+
+/// Queues jobs again whose leases nobody heard of.
+pub(super) async fn take_back(
+    db: &Db,
+    now: Timestamp,
+    leases: &[(JobId, i64)],
+) -> Result<(), DbError> {
+    let mut tx = db.write().await?;
+    let taken = store::take_back(&mut tx, now, leases).await?;
+    let event = |(job_id, seq)| {
+        let more = json!({ "returned": true });
+        Event::state(job_id, seq, now, JobState::Queued, more)
+    };
+    let events: Vec<Event> = taken.into_iter().map(event).collect();
+    events::store::append(&mut tx, &events).await?;
+    tx.commit().await
 }
 
 /// A miner that never registered and has not finished its job gets it again.
@@ -97,7 +124,7 @@ async fn redeliver(
     tx: &mut Tx,
     asks: &[Ask],
     held: &[HeldJob],
-) -> Result<HashMap<usize, Job>, DbError> {
+) -> Result<HashMap<usize, (Option<i32>, Job)>, DbError> {
     let unfinished: Vec<(usize, &HeldJob)> = asks
         .iter()
         .enumerate()
@@ -114,7 +141,7 @@ async fn redeliver(
         .into_iter()
         .filter_map(|(i, held)| {
             let spec = specs.get(&held.job_id)?.clone();
-            Some((i, spec.into_job(held.job_id, held.attempt, held.lease.clone())))
+            Some((i, (None, spec.into_job(held.job_id, held.attempt, held.lease.clone()))))
         })
         .collect())
 }
@@ -143,14 +170,16 @@ fn room(asks: &[Ask], held: &[HeldJob], miners: &BTreeMap<i64, Arc<Miner>>) -> H
 }
 
 /// How many candidates of which classes are worth fetching.
-fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<i32, i64> {
-    let mut wanted = BTreeMap::new();
+fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<i32, Wanted> {
+    let mut wanted: BTreeMap<i32, Wanted> = BTreeMap::new();
     for hand in hands {
         let Some(room) = room.get(&hand.miner_no) else { continue };
         for class in &hand.classes {
             let fits = ready.classes.get(class).is_some_and(|(_, needs)| room.has(needs.slot));
             if fits {
-                *wanted.entry(*class).or_insert(SPARE) += 1;
+                let wanted = wanted.entry(*class).or_default();
+                wanted.most = wanted.most.max(SPARE) + 1;
+                wanted.miners.push(hand.miner_no);
             }
         }
     }
@@ -158,9 +187,13 @@ fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<
 }
 
 /// Classes of which fewer jobs came than were asked for.
-fn exhausted(wanted: &BTreeMap<i32, i64>, candidates: &[Candidate]) -> BTreeSet<i32> {
+fn exhausted(wanted: &BTreeMap<i32, Wanted>, candidates: &[Candidate]) -> BTreeSet<i32> {
     let came = |class: i32| candidates.iter().filter(|c| c.class_id == class).count() as i64;
-    wanted.iter().filter(|(class, most)| came(**class) < **most).map(|(class, _)| *class).collect()
+    wanted
+        .iter()
+        .filter(|(class, wanted)| came(**class) < wanted.most)
+        .map(|(class, _)| *class)
+        .collect()
 }
 
 fn grant(leases: &Leases, now: Timestamp, miner: &Miner, candidate: &Candidate) -> Grant {

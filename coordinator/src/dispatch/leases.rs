@@ -127,7 +127,7 @@ pub async fn progress(
     if pct.is_some_and(|pct| pct > 100) {
         return Err(ApiError::field("pct", "must be 0 to 100"));
     }
-    let note = progress.note.map(|note| cut(note, NOTE_BYTES));
+    let note = progress.note.map(|note| cut(note.replace('\0', "\u{fffd}"), NOTE_BYTES));
     let touch = Touch {
         caller: caller.clone(),
         job_id,

@@ -97,15 +97,13 @@ fn runtime_step(secs: u32) -> u32 {
 }
 
 impl Needs {
-    /// What a job needs. `default_runtime_s` is what it gets if it did not state a run time.
-    pub fn of(spec: &Spec, default_runtime_s: u32) -> Self {
+    /// What a job needs.
+    pub fn of(spec: &Spec) -> Self {
         let limits = &spec.limits;
         let requirements = &spec.requirements;
         let mut models = requirements.models.clone();
         models.sort();
         models.dedup();
-        // A run time that was not asked for is a cap and no requirement.
-        let max_runtime_s = limits.max_runtime_s.filter(|secs| *secs != default_runtime_s);
         Self {
             workload: spec.workload.clone(),
             runner: spec.runner.kind,
@@ -115,7 +113,7 @@ impl Needs {
             ram_mb: step(requirements.ram_mb.unwrap_or(0)),
             disk_mb: step(limits.disk_mb.unwrap_or(0)),
             cpu_threads: requirements.cpu_threads.unwrap_or(0),
-            max_runtime_s: max_runtime_s.map_or(0, runtime_step),
+            max_runtime_s: limits.max_runtime_s.map_or(0, runtime_step),
             cuda: requirements.cuda.clone(),
             models,
             region: requirements.region.clone(),

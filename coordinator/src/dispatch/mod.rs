@@ -12,13 +12,15 @@ pub mod leases;
 pub mod matching;
 mod replicas;
 pub mod store;
+mod takes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use matching::Needs;
-use protocol::Job;
+use protocol::{Job, JobId};
+use takes::{Classes, Takes};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -28,6 +30,9 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::error::ApiError;
 use crate::miners::Miner;
+
+/// Above this many classes, those without jobs are forgotten.
+const MAX_CLASSES: usize = 10_000;
 
 /// A handle on the corridor.
 #[derive(Debug, Clone)]
@@ -48,7 +53,7 @@ struct Shared {
 /// Which classes there are, and which may have a queued job.
 #[derive(Debug, Default)]
 struct Board {
-    classes: HashMap<i32, Arc<Needs>>,
+    classes: Classes,
     /// With the number of the wake-up that last made it ready.
     ready: HashMap<i32, u64>,
     wakes: u64,
@@ -84,7 +89,7 @@ impl Shared {
     /// Makes classes ready if all of them are known here.
     fn wake_known(&self, classes: &[i32]) -> bool {
         let mut board = self.board();
-        let known = classes.iter().all(|class| board.classes.contains_key(class));
+        let known = classes.iter().all(|class| board.classes.contains(*class));
         if known {
             board.make_ready(classes);
         }
@@ -106,8 +111,14 @@ impl Dispatch {
         refresh(&db, &shared).await?;
         let (asks, incoming) = mpsc::channel(config.limits.long_polls.max(1));
         let leases = leases::Leases::start(db.clone(), clock.clone(), &config);
-        let counter =
-            Counter { db: db.clone(), clock, config, shared: Arc::clone(&shared), incoming };
+        let counter = Counter {
+            db: db.clone(),
+            clock,
+            config,
+            shared: Arc::clone(&shared),
+            incoming,
+            takes: Takes::default(),
+        };
         tokio::spawn(counter.run());
         replicas::start(&db, &shared);
         Ok(Self { shared, asks, leases })
@@ -156,7 +167,7 @@ impl Dispatch {
     pub fn learn(&self, classes: impl IntoIterator<Item = (i32, Needs)>) {
         let mut board = self.shared.board();
         for (class, needs) in classes {
-            board.classes.insert(class, Arc::new(needs));
+            board.classes.insert(class, needs);
         }
     }
 
@@ -173,15 +184,24 @@ impl Dispatch {
     }
 }
 
-/// Looks what other replicas did: classes and queued jobs.
+/// Looks what other replicas did: queued jobs, and the classes of these.
 async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
-    let known = shared.board().classes.keys().copied().max().unwrap_or(0);
     let mut tx = db.read().await?;
-    let classes = store::classes_after(&mut tx, known).await?;
     let ready = store::ready_classes(&mut tx).await?;
+    let unknown: Vec<i32> = {
+        let mut board = shared.board();
+        if board.classes.len() > MAX_CLASSES {
+            board.classes.clear();
+            board.ready.clear();
+        }
+        ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
+    };
+    let classes = store::classes(&mut tx, unknown).await?;
     drop(tx);
     let mut board = shared.board();
-    board.classes.extend(classes.into_iter().map(|(class, needs)| (class, Arc::new(needs))));
+    for (class, needs) in classes {
+        board.classes.insert(class, needs);
+    }
     let unready: Vec<i32> =
         ready.into_iter().filter(|class| !board.ready.contains_key(class)).collect();
     board.make_ready(&unready);
@@ -195,6 +215,7 @@ struct Counter {
     config: Arc<Config>,
     shared: Arc<Shared>,
     incoming: mpsc::Receiver<Ask>,
+    takes: Takes,
 }
 
 impl Counter {
@@ -230,16 +251,17 @@ impl Counter {
     }
 
     /// Claims for whoever can take a ready class, until nothing more can be dealt.
-    async fn serve(&self, waiting: &mut Vec<Ask>) {
+    async fn serve(&mut self, waiting: &mut Vec<Ask>) {
         // Lost races are tried again at once, but not for ever.
         let mut fruitless = 0;
         while fruitless < 3 {
             waiting.retain(|ask| !ask.reply.is_closed());
+            self.study(waiting);
             let ready = self.ready();
             let mut asks = Vec::new();
             let mut i = 0;
             while i < waiting.len() && asks.len() < MAX_ROWS {
-                if waiting[i].wants_a_look(&ready) {
+                if waiting[i].wants_a_look(&ready, &self.takes) {
                     asks.push(waiting.remove(i));
                 } else {
                     i += 1;
@@ -248,12 +270,18 @@ impl Counter {
             if asks.is_empty() {
                 return;
             }
-            let claimed = claim::claim(&self.db, &self.clock, &self.config, &ready, &asks).await;
-            match claimed {
+            let desk = claim::Desk {
+                db: &self.db,
+                clock: &self.clock,
+                config: &self.config,
+                takes: &self.takes,
+            };
+            match desk.claim(&ready, &asks).await {
                 Ok(claimed) => {
                     fruitless = if claimed.raced { fruitless + 1 } else { 0 };
                     self.rest(&ready, &claimed.exhausted);
-                    answer(asks, claimed, &ready, waiting);
+                    let unheard = answer(asks, claimed, &ready, waiting);
+                    self.take_back(unheard).await;
                 }
                 Err(error) => {
                     let error = ApiError::from(error);
@@ -265,13 +293,40 @@ impl Counter {
         }
     }
 
+    /// Works out what those who wait can take.
+    fn study(&mut self, waiting: &[Ask]) {
+        let board = self.shared.board();
+        for ask in waiting {
+            self.takes.study(&ask.miner, &board.classes);
+        }
+        drop(board);
+        self.takes.tidy(|| waiting.iter().map(|ask| ask.miner.no).collect());
+    }
+
+    /// Queues jobs again whose miners hung up before they were told.
+    async fn take_back(&self, unheard: Vec<(i32, JobId, i64)>) {
+        if unheard.is_empty() {
+            return;
+        }
+        let leases: Vec<(JobId, i64)> =
+            unheard.iter().map(|(_, job_id, fence)| (*job_id, *fence)).collect();
+        match claim::take_back(&self.db, self.clock.now(), &leases).await {
+            Ok(()) => {
+                let classes: Vec<i32> = unheard.into_iter().map(|(class, ..)| class).collect();
+                self.shared.board().make_ready(&classes);
+            }
+            // They lapse unacknowledged.
+            Err(error) => tracing::debug!(%error, "leases that nobody heard of"),
+        }
+    }
+
     fn ready(&self) -> Ready {
         let board = self.shared.board();
         let classes = board
             .ready
             .iter()
             .filter_map(|(class, wake)| {
-                Some((*class, (*wake, Arc::clone(board.classes.get(class)?))))
+                Some((*class, (*wake, Arc::clone(board.classes.get(*class)?))))
             })
             .collect();
         Ready { classes, wakes: board.wakes }
@@ -310,35 +365,40 @@ struct Ready {
 }
 
 impl Ask {
-    fn wants_a_look(&self, ready: &Ready) -> bool {
-        let Some(looked_at) = self.looked_at else {
-            // Who never registered may hold an unfinished job, which it gets again.
-            return !self.miner.registered || ready.any_for(&self.miner, 0);
+    fn wants_a_look(&self, ready: &Ready, takes: &Takes) -> bool {
+        // Who never registered may hold an unfinished job, which it gets again.
+        if self.looked_at.is_none() && !self.miner.registered {
+            return true;
+        }
+        let looked_at = self.looked_at.unwrap_or(0);
+        let woken = |(class, (wake, _)): (&i32, &(u64, _))| {
+            *wake > looked_at && takes.can_take(&self.miner, *class)
         };
-        ready.any_for(&self.miner, looked_at)
+        ready.classes.iter().any(woken)
     }
 }
 
-impl Ready {
-    /// Whether a class that the miner can take was woken after `wake`.
-    fn any_for(&self, miner: &Miner, wake: u64) -> bool {
-        self.classes.values().any(|(woken, needs)| *woken > wake && Dispatch::can_run(needs, miner))
-    }
-}
-
-/// Hands out what was claimed; the others go on waiting.
-fn answer(asks: Vec<Ask>, mut claimed: claim::Claimed, ready: &Ready, waiting: &mut Vec<Ask>) {
+/// Hands out what was claimed; the others go on waiting. Returns the leases of those who hung up
+/// between the look and the answer: class, job and fence.
+fn answer(
+    asks: Vec<Ask>,
+    mut claimed: claim::Claimed,
+    ready: &Ready,
+    waiting: &mut Vec<Ask>,
+) -> Vec<(i32, JobId, i64)> {
+    let mut unheard = Vec::new();
     for (i, mut ask) in asks.into_iter().enumerate() {
-        if let Some(job) = claimed.jobs.remove(&i) {
+        if let Some((class, job)) = claimed.jobs.remove(&i) {
+            let lease = class.map(|class| (class, job.id, job.lease.fence));
             if ask.reply.send(Ok(Some(job))).is_err() {
-                // It hung up between the look and the answer: the lease lapses unacknowledged.
-                tracing::debug!(miner = %ask.miner.id, "nobody there to take the job");
+                unheard.extend(lease);
             }
         } else {
             ask.looked_at = Some(if claimed.raced { 0 } else { ready.wakes });
             waiting.push(ask);
         }
     }
+    unheard
 }
 
 fn jittered(duration: Duration) -> Duration {

@@ -1,13 +1,14 @@
 //! SQL of dispatch: what is ready, what can be claimed, who holds what.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use protocol::job::{Lease, SlotKind};
 use protocol::{JobId, JobState, LeaseToken, Name, Timestamp};
+use serde_json::json;
 
 use super::deal::Candidate;
 use super::matching::Needs;
-use crate::db::{Args, DbError, Row, Rows, Tx};
+use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
 use crate::jobs::Spec;
 
 /// A lease to be granted.
@@ -65,6 +66,8 @@ pub struct LeaseRow {
     pub excluded: Vec<i64>,
     /// The number of its last event.
     pub event_seq: i32,
+    /// When it lapses unless somebody takes it.
+    pub expires_at: Timestamp,
 }
 
 /// Who holds, or last held, a job.
@@ -90,13 +93,25 @@ pub struct Holder {
     pub deadline: Timestamp,
 }
 
-/// Classes with a number above `known`.
+/// What jobs of some classes need.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn classes_after(tx: &mut Tx, known: i32) -> Result<Vec<(i32, Needs)>, DbError> {
-    let sql = "select class_id, needs from classes where class_id > $1 order by class_id";
-    let rows = tx.rows(sql, Args::new().with(known)).await?;
+pub async fn classes(
+    tx: &mut Tx,
+    classes: impl IntoIterator<Item = i32>,
+) -> Result<Vec<(i32, Needs)>, DbError> {
+    let classes = Rows::list(tx.engine(), classes);
+    if classes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = tx.either(
+        "select class_id, needs from classes
+         where class_id in (select v from jsonb_to_recordset($1) as r(v int))",
+        "select class_id, needs from classes
+         where class_id in (select value ->> 'v' from json_each($1))",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(classes)).await?;
     rows.iter().map(|row| Ok((row.get("class_id")?, row.json("needs")?))).collect()
 }
 
@@ -158,7 +173,37 @@ fn small(row: &Row, column: &'static str) -> Result<u32, DbError> {
     Ok(u32::try_from(value).unwrap_or(0))
 }
 
-/// The first queued jobs of each class, by rank: at most as many as wanted of it.
+/// What is wanted of a class.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// How many jobs at most.
+    pub most: i64,
+    /// For which miners.
+    pub miners: Vec<i64>,
+}
+
+/// Locks miners for the length of the transaction; returns those that nobody else has locked.
+/// Without it, two replicas could hand one miner more than it runs at once.
+///
+/// # Errors
+/// Where the database does.
+pub async fn lock_miners(
+    tx: &mut Tx,
+    miners: impl IntoIterator<Item = i64>,
+) -> Result<HashSet<i64>, DbError> {
+    if tx.engine() == Engine::Sqlite {
+        return Ok(miners.into_iter().collect());
+    }
+    let miners = Rows::list(tx.engine(), miners);
+    // The first number only keeps these locks apart from others of ours.
+    let sql = "select v from jsonb_to_recordset($1) as r(v bigint)
+               where pg_try_advisory_xact_lock(1, (v % 2147483647)::int)";
+    let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
+    rows.iter().map(|row| row.get("v")).collect()
+}
+
+/// The first queued jobs of each class, by rank: at most as many as wanted of it, and none that
+/// exclude all who want them.
 ///
 /// Nothing is locked: who takes one locks it then, and finds out whether it is still there.
 ///
@@ -167,34 +212,44 @@ fn small(row: &Row, column: &'static str) -> Result<u32, DbError> {
 pub async fn candidates(
     tx: &mut Tx,
     now: Timestamp,
-    wanted: &BTreeMap<i32, i64>,
+    wanted: &BTreeMap<i32, Wanted>,
 ) -> Result<Vec<Candidate>, DbError> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let sql = tx.either(
         "select q.job_id, q.class_id, q.rank, q.excluded, q.max_runtime_s
-         from jsonb_to_recordset($1) as w(class_id int, most bigint)
+         from jsonb_to_recordset($1) as w(class_id int, most bigint, miners jsonb)
          cross join lateral (
              select job_id, class_id, rank, excluded, max_runtime_s from queue
              where class_id = w.class_id and state = 'QUEUED' and expires_at > $2
+               and (excluded = '[]' or not excluded @> w.miners)
              order by rank limit w.most) q",
         // SQLite has no lateral join; with one writer, one class after the other is as good.
         "select job_id, class_id, rank, excluded, max_runtime_s from queue
-         where class_id = $1 and state = 'QUEUED' and expires_at > $2 order by rank limit $3",
+         where class_id = $1 and state = 'QUEUED' and expires_at > $2
+           and (excluded = '[]' or exists (
+               select 1 from json_each($4) m
+               where m.value not in (select x.value from json_each(excluded) x)))
+         order by rank limit $3",
     );
     let mut rows = Vec::new();
     match tx.engine() {
-        crate::db::Engine::Postgres => {
+        Engine::Postgres => {
             let mut classes = Rows::new(tx.engine());
-            for (class, most) in wanted {
-                classes.row().set("class_id", *class).set("most", *most).done();
+            for (class, Wanted { most, miners }) in wanted {
+                classes
+                    .row()
+                    .set("class_id", *class)
+                    .set("most", *most)
+                    .set("miners", json!(miners))
+                    .done();
             }
             rows = tx.rows(sql, Args::new().with_rows(classes).with(now)).await?;
         }
-        crate::db::Engine::Sqlite => {
-            for (class, most) in wanted {
-                let args = Args::new().with(*class).with(now).with(*most);
+        Engine::Sqlite => {
+            for (class, Wanted { most, miners }) in wanted {
+                let args = Args::new().with(*class).with(now).with(*most).with(json!(miners));
                 rows.extend(tx.rows(sql, args).await?);
             }
         }
@@ -319,14 +374,14 @@ pub async fn specs(
 
 const LOCK_POSTGRES: &str =
     "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
+            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
             q.deadline_at, m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no
      where q.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))
      order by q.job_id for update of q";
 const LOCK_SQLITE: &str =
     "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
+            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
             q.deadline_at, m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no
      where q.job_id in (select value ->> 'v' from json_each($1))";
@@ -355,7 +410,7 @@ pub async fn lock(
 pub async fn find(tx: &mut Tx, job_id: JobId) -> Result<Option<LeaseRow>, DbError> {
     let sql =
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
+            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
             q.deadline_at, m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no where q.job_id = $1";
     let row = tx.row(sql, Args::new().with(job_id)).await?;
@@ -389,6 +444,7 @@ fn lease_row(row: &Row) -> Result<LeaseRow, DbError> {
         class_id: row.get("class_id")?,
         excluded: row.json("excluded")?,
         event_seq: row.get("event_seq")?,
+        expires_at: row.get("expires_at")?,
     })
 }
 
@@ -490,4 +546,46 @@ pub async fn outcomes(
     );
     let rows = tx.rows(sql, Args::new().with_rows(jobs)).await?;
     rows.iter().map(|row| Ok((row.get("job_id")?, row.parse("outcome")?))).collect()
+}
+
+/// Takes back leases that nobody heard of: the jobs are queued as if they had not been handed out,
+/// save that their fence is used up. Returns those that were taken back, with their events' numbers.
+///
+/// # Errors
+/// Where the database does.
+pub async fn take_back(
+    tx: &mut Tx,
+    now: Timestamp,
+    leases: &[(JobId, i64)],
+) -> Result<Vec<(JobId, i32)>, DbError> {
+    let rows = || {
+        let mut rows = Rows::new(tx.engine());
+        for (job_id, fence) in leases {
+            rows.row().set("job_id", *job_id).set("fence", *fence).done();
+        }
+        rows
+    };
+    let (queue, attempts) = (rows(), rows());
+    let sql = tx.either(
+        "update queue q set state = 'QUEUED', event_seq = q.event_seq + 1
+         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
+         where q.job_id = r.job_id and q.fence = r.fence and q.state = 'ASSIGNED'
+         returning q.job_id, q.event_seq",
+        "update queue set state = 'QUEUED', event_seq = event_seq + 1
+         from json_each($1) r
+         where queue.job_id = r.value ->> 'job_id' and queue.fence = r.value ->> 'fence'
+           and queue.state = 'ASSIGNED'
+         returning job_id, event_seq",
+    );
+    let taken = tx.rows(sql, Args::new().with_rows(queue)).await?;
+    let sql = tx.either(
+        "update attempts a set ended_at = $2, outcome = 'RETURNED'
+         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
+         where a.job_id = r.job_id and a.fence = r.fence and a.started_at is null",
+        "update attempts set ended_at = $2, outcome = 'RETURNED' from json_each($1) r
+         where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'
+           and started_at is null",
+    );
+    tx.execute(sql, Args::new().with_rows(attempts).with(now)).await?;
+    taken.iter().map(|row| Ok((row.get("job_id")?, row.get("event_seq")?))).collect()
 }

@@ -65,7 +65,11 @@ pub fn draft(
     let mut limits = job.limits;
     limits.max_runtime_s = Some(max_runtime_s);
     if unit_type == UnitType::Tokens {
-        limits.max_tokens.get_or_insert(defaults.max_tokens);
+        let asked = limits.max_tokens.unwrap_or(defaults.max_tokens);
+        limits.max_tokens = Some(within("limits.max_tokens", asked, 1..=defaults.max_tokens)?);
+    }
+    if let Some(fuel) = limits.max_fuel {
+        within("limits.max_fuel", fuel, 1..=defaults.max_fuel)?;
     }
     let spec = Spec {
         workload,
@@ -86,7 +90,7 @@ pub fn draft(
     };
     check_storable(&spec)?;
     let hold = hold(&spec, max_runtime_s)?;
-    let needs = Needs::of(&spec, defaults.max_runtime_s);
+    let needs = Needs::of(&spec);
     Ok(Draft {
         spec,
         needs,

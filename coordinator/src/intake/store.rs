@@ -219,48 +219,62 @@ fn check_inputs(
     Ok(())
 }
 
-/// Finds the classes of all needs, making those that are missing while there is room.
+/// Finds the classes of all needs, making those that are missing while there is room: for all
+/// clients together, and for each.
 async fn intern(
     tx: &mut Tx,
     now: Timestamp,
     config: &Config,
     submissions: &[&Submission],
 ) -> Result<(HashMap<Sha256Hex, i32>, Vec<(i32, Needs)>), DbError> {
-    let wanted: BTreeMap<Sha256Hex, &Needs> =
-        submissions.iter().map(|s| (s.draft.needs.digest(), &s.draft.needs)).collect();
+    let wanted: BTreeMap<Sha256Hex, (&Needs, &Name)> =
+        submissions.iter().map(|s| (s.draft.needs.digest(), (&s.draft.needs, &s.client))).collect();
     let mut known = find_classes(tx, wanted.keys()).await?;
     let missing: Vec<_> = wanted.iter().filter(|(digest, _)| !known.contains_key(digest)).collect();
     if missing.is_empty() {
         return Ok((known, Vec::new()));
     }
-    let row = tx.row("select count(*) as n from classes", Args::new()).await?;
-    let live: i64 = row.map(|row| row.get("n")).transpose()?.unwrap_or(0);
-    let room = usize::try_from(config.limits.classes - live).unwrap_or(0);
+    let mut live = live_classes(tx).await?;
+    let mut all: i64 = live.values().sum();
     let mut rows = Rows::new(tx.engine());
-    for (digest, needs) in missing.iter().take(room) {
-        let needs = serde_json::to_value(needs).unwrap_or_default();
-        rows.row().set("digest", digest.to_string()).set("needs", needs).done();
+    for (digest, (needs, client)) in &missing {
+        let own = live.entry(client.to_string()).or_default();
+        if all >= config.limits.classes || *own >= config.limits.classes_per_client {
+            continue;
+        }
+        all += 1;
+        *own += 1;
+        rows.row()
+            .set("digest", digest.to_string())
+            .set("client_id", client.as_str())
+            .set("needs", serde_json::to_value(needs).unwrap_or_default())
+            .done();
     }
     if rows.is_empty() {
         return Ok((known, Vec::new()));
     }
     let sql = tx.either(
-        "insert into classes (digest, needs, created_at)
-         select decode(digest, 'hex'), needs, $2
-         from jsonb_to_recordset($1) as r(digest text, needs jsonb) order by digest
-         on conflict (digest) do nothing",
-        "insert into classes (digest, needs, created_at)
-         select unhex(value ->> 'digest'), value -> 'needs', $2 from json_each($1) where true
-         on conflict (digest) do nothing",
+        "insert into classes (digest, client_id, needs, created_at)
+         select decode(digest, 'hex'), client_id, needs, $2
+         from jsonb_to_recordset($1) as r(digest text, client_id text, needs jsonb)
+         order by digest on conflict (digest) do nothing",
+        "insert into classes (digest, client_id, needs, created_at)
+         select unhex(value ->> 'digest'), value ->> 'client_id', value -> 'needs', $2
+         from json_each($1) where true on conflict (digest) do nothing",
     );
     tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
     let made = find_classes(tx, missing.iter().map(|(digest, _)| *digest)).await?;
-    let new = made
-        .iter()
-        .filter_map(|(digest, id)| Some((*id, (*wanted.get(digest)?).clone())))
-        .collect();
+    let new =
+        made.iter().filter_map(|(digest, id)| Some((*id, wanted.get(digest)?.0.clone()))).collect();
     known.extend(made);
     Ok((known, new))
+}
+
+/// How many classes each client brought up.
+async fn live_classes(tx: &mut Tx) -> Result<HashMap<String, i64>, DbError> {
+    let sql = "select client_id, count(*) as n from classes group by client_id";
+    let rows = tx.rows(sql, Args::new()).await?;
+    rows.iter().map(|row| Ok((row.get("client_id")?, row.get("n")?))).collect()
 }
 
 async fn find_classes(

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use protocol::client::Canceled;
+use protocol::job::SlotKind;
 use protocol::miner::{Fail, Failed};
 use protocol::{ErrorCode, FailureCode, JobId, JobState, Name, Timestamp};
 use serde::Serialize;
 
-use super::ending::{Next, after_failure};
+use super::ending::{Next, Tries, after_failure};
 use super::store::{self, Ending, Requeue};
 use crate::accounts::Caller;
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
@@ -187,13 +188,15 @@ async fn failed(
         store::lose_gpu(tx, now, miner_no).await?;
         app.presence.forget(miner_no);
     }
-    let others = another_can(app, tx, &row, miner_no).await?;
+    let (slot, others) = another_can(app, tx, &row, miner_no).await?;
     let message = report.error_message.clone().unwrap_or_default();
     let error = (report.error_code.to_string(), message);
     let logs_tail = report.logs_tail.clone();
-    let failure = Failure { code: report.error_code, error, logs_tail, others };
-    let failed = apply(app, tx, now, row, failure).await?;
-    Ok(Ok(failed))
+    let failure = Failure { code: report.error_code, error, logs_tail, slot, others };
+    let mut sheet = Sheet::default();
+    let failed = sheet.add(app, now, row, failure);
+    sheet.write(tx, now).await?;
+    Ok(Ok((failed, sheet.woken.pop())))
 }
 
 /// A failed attempt.
@@ -201,59 +204,78 @@ struct Failure {
     code: FailureCode,
     error: (String, String),
     logs_tail: Option<String>,
+    slot: SlotKind,
     others: bool,
 }
 
-async fn apply(
-    app: &App,
-    tx: &mut Tx,
-    now: Timestamp,
-    row: LeaseRow,
-    failure: Failure,
-) -> Result<Applied, DbError> {
-    let retry = Duration::from_secs(u64::from(app.config.jobs.retry_secs));
-    let Failure { code, error, logs_tail, others } = failure;
-    match after_failure(code, row.attempt, row.max_attempts, others, retry) {
-        Next::End(outcome) => {
-            let failed = Failed { state: outcome, attempt: row.attempt };
-            let ending = Ending { row, outcome, error: Some(error), logs_tail, receipt_id: None };
-            store::end(tx, now, &[ending]).await?;
-            Ok((failed, None))
-        }
-        Next::Requeue { counted, delay, exclude } => {
-            let attempt = row.attempt + u32::from(counted);
-            let mut excluded = row.excluded.clone();
-            if let Some(holder) = row.holder.as_ref().filter(|_| exclude) {
-                excluded.push(holder.miner_no);
+/// What is to be written about failed attempts.
+#[derive(Default)]
+struct Sheet {
+    endings: Vec<Ending>,
+    requeues: Vec<Requeue>,
+    /// Classes that have a queued job by it.
+    woken: Vec<i32>,
+}
+
+impl Sheet {
+    /// Decides what becomes of a job.
+    fn add(&mut self, app: &App, now: Timestamp, row: LeaseRow, failure: Failure) -> Failed {
+        let retry = Duration::from_secs(u64::from(app.config.jobs.retry_secs));
+        let Failure { code, error, logs_tail, slot, others } = failure;
+        let tries =
+            Tries { attempt: row.attempt, max_attempts: row.max_attempts, leases: row.fence };
+        match after_failure(code, tries, slot, others, retry) {
+            Next::End(outcome) => {
+                let failed = Failed { state: outcome, attempt: row.attempt };
+                let error = Some(error);
+                self.endings.push(Ending { row, outcome, error, logs_tail, receipt_id: None });
+                failed
             }
-            let due_at = (!delay.is_zero()).then(|| now.plus(jittered(delay)));
-            let class = row.class_id;
-            let requeue = Requeue { row, due_at, attempt, excluded, error, logs_tail };
-            store::requeue(tx, now, &[requeue]).await?;
-            let failed = Failed { state: JobState::Queued, attempt };
-            Ok((failed, due_at.is_none().then_some(class)))
+            Next::Requeue { counted, delay, exclude } => {
+                let attempt = row.attempt + u32::from(counted);
+                let mut excluded = row.excluded.clone();
+                if let Some(holder) = row.holder.as_ref().filter(|_| exclude) {
+                    excluded.push(holder.miner_no);
+                }
+                let due_at = (!delay.is_zero()).then(|| now.plus(jittered(delay)));
+                self.woken.extend(due_at.is_none().then_some(row.class_id));
+                // Somebody took it in time; its next wait is as long as a new job's may be.
+                let wait = i64::from(app.config.jobs.ttl_secs);
+                let expires_at = row.expires_at.max(due_at.unwrap_or(now).plus_secs(wait));
+                let requeue =
+                    Requeue { row, due_at, expires_at, attempt, excluded, error, logs_tail };
+                self.requeues.push(requeue);
+                Failed { state: JobState::Queued, attempt }
+            }
         }
+    }
+
+    async fn write(&self, tx: &mut Tx, now: Timestamp) -> Result<(), DbError> {
+        store::end(tx, now, &self.endings).await?;
+        store::requeue(tx, now, &self.requeues).await
     }
 }
 
-/// Whether a miner other than this one, that is there and not excluded, could run the job.
+/// The slot of a job, and whether a miner other than this one, that is there and not excluded,
+/// could run it.
 async fn another_can(
     app: &App,
     tx: &mut Tx,
     row: &LeaseRow,
     miner_no: i64,
-) -> Result<bool, DbError> {
+) -> Result<(SlotKind, bool), DbError> {
     let Some(spec) = queue::specs(tx, [row.job_id]).await?.remove(&row.job_id) else {
-        return Ok(false);
+        return Ok((SlotKind::Cpu, false));
     };
-    let needs = Needs::of(&spec, app.config.jobs.max_runtime_s);
+    let needs = Needs::of(&spec);
     let online = app.presence.online(app.now());
-    Ok(online.iter().any(|miner| {
+    let others = online.iter().any(|miner| {
         miner.no != miner_no
             && !row.excluded.contains(&miner.no)
             && !miner.drain
             && Dispatch::can_run(&needs, miner)
-    }))
+    });
+    Ok((spec.slot, others))
 }
 
 async fn canceled(app: &App, tx: &mut Tx, client: &Name, job_id: JobId) -> Said<Canceled> {
@@ -281,24 +303,25 @@ pub async fn lapse(app: &App, limit: i64) -> Result<usize, DbError> {
     let jobs = store::lapsed(&mut tx, now, limit).await?;
     let rows = queue::lock(&mut tx, jobs).await?;
     // Between the look and the lock a heartbeat may have renewed it.
-    let lapsed: Vec<LeaseRow> = rows
+    let lapsed = rows
         .into_values()
         .filter(|row| row.state.is_leased())
-        .filter(|row| row.holder.as_ref().is_some_and(|holder| holder.expires_at < now))
-        .collect();
-    let count = lapsed.len();
-    let mut woken = Vec::new();
+        .filter(|row| row.holder.as_ref().is_some_and(|holder| holder.expires_at < now));
+    let mut sheet = Sheet::default();
     for row in lapsed {
         let message = match row.state {
             JobState::Assigned => "the miner did not acknowledge the job in time",
             _ => "the miner's lease expired",
         };
-        let error = (FailureCode::Crash.to_string(), message.to_owned());
-        let failure = Failure { code: FailureCode::Crash, error, logs_tail: None, others: true };
-        woken.extend(apply(app, &mut tx, now, row, failure).await?.1);
+        let code = FailureCode::Crash;
+        let error = (code.to_string(), message.to_owned());
+        let (slot, others) = (SlotKind::Cpu, true);
+        sheet.add(app, now, row, Failure { code, error, logs_tail: None, slot, others });
     }
+    sheet.write(&mut tx, now).await?;
     tx.commit().await?;
-    app.dispatch.wake(woken);
+    let count = sheet.endings.len() + sheet.requeues.len();
+    app.dispatch.wake(sheet.woken);
     Ok(count)
 }
 

@@ -154,11 +154,13 @@ impl Corridor for Desk {
         let mut files = Files::read(&mut tx, &jobs).await?;
 
         let mut judged = Vec::with_capacity(rows.len());
+        let mut fresh = Vec::with_capacity(rows.len());
         for row in rows {
             let stored = match &row.idempotency {
                 None => Ok(None),
                 Some(_) => begun.next().unwrap_or_else(|| Err(ApiError::internal())),
             };
+            fresh.push(matches!(stored, Ok(None)));
             judged.push(match stored {
                 Err(error) => Judged::Refuse(error),
                 Ok(Some(reply)) => Judged::Replay(reply),
@@ -171,7 +173,10 @@ impl Corridor for Desk {
         let replies: Vec<_> = rows
             .iter()
             .zip(&outcomes)
-            .filter_map(|(row, outcome)| Some((row.idempotency.as_ref()?, reply(outcome)?)))
+            .zip(fresh)
+            // What a key was refused for is no reply to the request.
+            .filter(|(_, fresh)| *fresh)
+            .filter_map(|((row, outcome), _)| Some((row.idempotency.as_ref()?, reply(outcome)?)))
             .collect();
         crate::accounts::store::finish(&mut tx, now, &replies).await?;
         tx.commit().await?;
@@ -292,9 +297,14 @@ async fn write(
                 Ok(Answer::Fresh((credited(&row.proof, &settled, &book), false)))
             }
             Judged::Pay(job_id, settled) => {
-                pay(&mut book, files, job_id, &settled)?;
+                let lease = files.rows.get(&job_id).cloned();
+                let Some(lease) = lease.filter(|_| pay(&mut book, files, job_id, &settled)) else {
+                    tracing::error!(%job_id, price = %settled.price, "a credit cannot be booked");
+                    let message = "the credit leaves the range of the books";
+                    outcomes.push(Err(ApiError::field("receipt.units", message)));
+                    continue;
+                };
                 let answer = credited(&row.proof, &settled, &book);
-                let Some(lease) = files.rows.get(&job_id).cloned() else { continue };
                 accepted.push(Accepted {
                     proof: &row.proof,
                     job_id,
@@ -319,18 +329,16 @@ async fn write(
     Ok(outcomes)
 }
 
-/// Books the credit of a job.
-fn pay(book: &mut Book, files: &Files, job_id: JobId, settled: &Settled) -> Result<(), DbError> {
+/// Books the credit of a job; `false` where it cannot be booked.
+fn pay(book: &mut Book, files: &Files, job_id: JobId, settled: &Settled) -> bool {
     let hold = files.holds.get(&job_id).map(|(_, hold)| *hold);
     let client = &settled.receipt.client;
     let transfer =
         ledger::credit(settled.transfer_id, client, &settled.wallet, settled.price, hold);
-    let booked = transfer.is_some_and(|mut transfer| {
+    transfer.is_some_and(|mut transfer| {
         transfer.receipt_id = Some(settled.receipt.receipt_id.clone());
         book.book(transfer.for_job(job_id)).is_ok()
-    });
-    // The verdict keeps the price within the hold, and 64 bits of 10^-9 hold all that is issued.
-    DbError::expect("book a credit", 1, u64::from(booked))
+    })
 }
 
 fn credited(proof: &Proof, settled: &Settled, book: &Book) -> Credited {

@@ -37,6 +37,8 @@ pub struct Requeue {
     pub row: LeaseRow,
     /// When somebody may get it; `None`: at once.
     pub due_at: Option<Timestamp>,
+    /// When it lapses unless somebody takes it.
+    pub expires_at: Timestamp,
     /// Its chargeable try from now on.
     pub attempt: u32,
     /// Miners that must not get it.
@@ -258,6 +260,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
             .set("job_id", requeue.row.job_id)
             .set("state", state)
             .set("due_at", requeue.due_at)
+            .set("expires_at", requeue.expires_at)
             .set("attempt", i32::try_from(requeue.attempt).unwrap_or(i32::MAX))
             .set("excluded", json!(requeue.excluded))
             .set("error_code", requeue.error.0.as_str())
@@ -269,17 +272,18 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
     let sql = tx.either(
         "with r as (
              select * from jsonb_to_recordset($1) as r(job_id uuid, state text, due_at timestamptz,
-                 attempt smallint, excluded jsonb, error_code text, error_message text,
+                 expires_at timestamptz, attempt smallint, excluded jsonb, error_code text, error_message text,
                  logs_tail text)),
          said as (
              update jobs j set error_code = r.error_code, error_message = r.error_message,
                  logs_tail = r.logs_tail
              from r where j.job_id = r.job_id)
          update queue q set state = r.state, due_at = r.due_at, attempt = r.attempt,
-             excluded = r.excluded, event_seq = q.event_seq + 1, pct = null, note = null
+             expires_at = r.expires_at, excluded = r.excluded, event_seq = q.event_seq + 1, pct = null, note = null
          from r where q.job_id = r.job_id",
         "update queue set state = r.value ->> 'state', due_at = r.value ->> 'due_at',
-             attempt = r.value ->> 'attempt', excluded = r.value -> 'excluded',
+             expires_at = r.value ->> 'expires_at', attempt = r.value ->> 'attempt',
+             excluded = r.value -> 'excluded',
              event_seq = event_seq + 1, pct = null, note = null
          from json_each($1) r where job_id = r.value ->> 'job_id'",
     );
@@ -409,17 +413,17 @@ async fn insert_results(tx: &mut Tx, accepted: &[Accepted<'_>]) -> Result<(), Db
             .set("output_sha", done.settled.output_sha)
             .set("exit_code", done.proof.exit_code)
             .set("metrics", metrics)
-            .set("result", done.proof.result.clone())
+            .set("result", done.proof.result.as_ref().map(Value::to_string))
             .done();
     }
     let sql = tx.either(
         "insert into job_results (job_id, output_sha, exit_code, metrics, result)
          select job_id, decode(output_sha, 'hex'), exit_code, metrics, result
          from jsonb_to_recordset($1) as r(job_id uuid, output_sha text, exit_code int,
-             metrics jsonb, result jsonb)",
+             metrics jsonb, result text)",
         "insert into job_results (job_id, output_sha, exit_code, metrics, result)
          select value ->> 'job_id', unhex(value ->> 'output_sha'), value ->> 'exit_code',
-                value -> 'metrics', nullif(value -> 'result', 'null')
+                value -> 'metrics', value ->> 'result'
          from json_each($1)",
     );
     let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;

@@ -4,6 +4,7 @@
 //! what the coordinator can vouch for itself.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use protocol::id::RelativePath;
 use protocol::job::UnitType;
@@ -176,8 +177,10 @@ fn ceiling(case: &Case<'_>) -> Result<Units, ApiError> {
     let limits = &spec.limits;
     let seen = match spec.price.unit_type {
         UnitType::GpuSeconds | UnitType::CpuSeconds => {
-            let elapsed = case.now.since(case.holder.leased_at).as_micros();
-            i64::try_from(elapsed)
+            // A result may come late; the work took no longer than the job may run.
+            let runtime = u64::from(limits.max_runtime_s.unwrap_or(u32::MAX));
+            let elapsed = case.now.since(case.holder.leased_at).min(Duration::from_secs(runtime));
+            i64::try_from(elapsed.as_micros())
                 .ok()
                 .and_then(Units::from_micros)
                 .and_then(|units| units.checked_times(spec.devices()))

@@ -60,7 +60,7 @@ on_both_engines! {
         let mut tx = db.write().await.unwrap();
         store::finish(&mut tx, now, &[(&old, reply(201))]).await.unwrap();
         store::finish(&mut tx, now.plus_secs(10), &[(&new, reply(201))]).await.unwrap();
-        assert_eq!(store::forget(&mut tx, now.plus_secs(10)).await.unwrap(), 1);
+        assert_eq!(store::forget(&mut tx, now.plus_secs(10), 10).await.unwrap(), 1);
         let outcomes = store::begin(&mut tx, &[&old, &new]).await.unwrap();
         assert_eq!(outcomes, [Ok(None), Ok(Some(reply(201)))]);
     }
