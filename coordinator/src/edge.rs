@@ -1,16 +1,14 @@
 //! What every request passes on its way in and every reply on its way out: an id, a line in the
-//! log, a measurement, the protocol version, limits of time and number, and no panic without reply.
+//! log, a measurement, the protocol version, and no panic without reply.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::{ErrorCode, OLDEST_PROTOCOL_VERSION, PROTOCOL_HEADER, PROTOCOL_VERSION};
-use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::app;
@@ -124,40 +122,6 @@ fn upgrade_required(stated: Option<u32>) -> ApiError {
         .with("stated", stated)
         .with("oldest", OLDEST_PROTOCOL_VERSION)
         .with("current", PROTOCOL_VERSION)
-}
-
-/// So many requests at once, each for so long.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    permits: Arc<Semaphore>,
-    time: Duration,
-}
-
-impl Gate {
-    /// `concurrency` requests at once, `time` for each.
-    pub fn new(concurrency: usize, time: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))), time }
-    }
-
-    /// The same places, with another time.
-    #[must_use]
-    pub fn with_time(&self, time: Duration) -> Self {
-        Self { permits: Arc::clone(&self.permits), time }
-    }
-}
-
-/// Holds a request to its [`Gate`].
-pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = gate.permits.try_acquire() else {
-        return ApiError::overloaded().into_response();
-    };
-    match tokio::time::timeout(gate.time, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let message = "the request did not finish in time";
-            ApiError::new(ErrorCode::RequestTimeout, message).into_response()
-        }
-    }
 }
 
 /// The reply of a handler that panicked.

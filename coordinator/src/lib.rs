@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod edge;
 pub mod error;
 pub mod events;
+pub mod gate;
 pub mod health;
 pub mod intake;
 pub mod jobs;

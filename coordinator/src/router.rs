@@ -11,12 +11,19 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::SharedApp;
 use crate::config::RequestLimits;
-use crate::edge::{self, Gate};
+use crate::edge;
+use crate::gate::{self, Gate};
 use crate::health::{self, Front, SharedFront};
 use crate::{accounts, artifacts, auth, jobs, ledger, miners, receipts, stats};
 
 /// The longest `wait` of a long-poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How many batches of jobs are at work at once: each is held in memory, and parsed, as a whole.
+const BATCHES: usize = 16;
+
+/// How many of them one key may have.
+const BATCHES_PER_KEY: usize = 4;
 
 /// The whole service of a running app.
 pub fn router(app: SharedApp) -> Router {
@@ -49,18 +56,20 @@ pub fn house(app: &SharedApp) -> Router {
     let limits = &app.config.limits;
     let secs = Duration::from_secs;
     let plain = Gate::new(limits.concurrency, secs(limits.request_secs));
-    let transfers = plain.with_time(secs(limits.transfer_secs));
+    let transfers = Gate::new(limits.transfers, secs(limits.transfer_secs));
+    let transfers = transfers.per_key(limits.transfers_per_key);
+    let batching = Gate::new(BATCHES, secs(limits.request_secs)).per_key(BATCHES_PER_KEY);
     let waiting = Gate::new(limits.long_polls, secs(limits.request_secs) + LONGEST_WAIT);
     let gated = |routes: Router<SharedApp>, gate: Gate| {
-        routes.route_layer(from_fn_with_state(gate, edge::gate))
+        routes.route_layer(from_fn_with_state(gate, gate::gate))
     };
     let calls = miner_calls()
         .merge(client_calls())
         .merge(admin_calls())
-        .layer(DefaultBodyLimit::max(limits.json_bytes))
-        .merge(batches(limits));
+        .layer(DefaultBodyLimit::max(limits.json_bytes));
     Router::new()
         .merge(gated(calls, plain))
+        .merge(gated(batches(limits), batching))
         .merge(gated(streams().layer(DefaultBodyLimit::disable()), transfers))
         .merge(gated(polls(), waiting))
         .route_layer(from_fn_with_state(app.clone(), auth::authenticate))

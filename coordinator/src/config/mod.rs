@@ -107,6 +107,12 @@ impl Config {
             rooms.contains(&0),
             "limits.concurrency, limits.long_polls and limits.queue_rows must be at least 1",
         );
+        let shares = [limits.transfers, limits.transfers_per_key];
+        refuse(
+            shares.contains(&0) || limits.miners_per_wallet == 0,
+            "limits.transfers, limits.transfers_per_key and limits.miners_per_wallet \
+             must be at least 1",
+        );
         refuse(
             limits.request_secs == 0 || limits.transfer_secs == 0,
             "limits.request_secs and limits.transfer_secs must be at least 1",
@@ -174,10 +180,16 @@ pub struct RequestLimits {
     pub input_mb: u32,
     /// The log of one attempt, in bytes.
     pub log_bytes: i64,
-    /// Requests at work at once, long-polls not counted.
+    /// Requests at work at once, long-polls and transfers not counted.
     pub concurrency: usize,
     /// Long-polls at once.
     pub long_polls: usize,
+    /// Uploads and downloads at once.
+    pub transfers: usize,
+    /// Those of them that one key may have.
+    pub transfers_per_key: usize,
+    /// Miners that one wallet may have.
+    pub miners_per_wallet: u32,
     /// A request without upload or long-poll, in seconds.
     pub request_secs: u64,
     /// An upload or download, in seconds.
@@ -206,6 +218,9 @@ impl Default for RequestLimits {
             log_bytes: 1024 * 1024,
             concurrency: 512,
             long_polls: 20_000,
+            transfers: 64,
+            transfers_per_key: 8,
+            miners_per_wallet: 1000,
             request_secs: 30,
             transfer_secs: 3600,
             client_per_minute: 60,
@@ -392,6 +407,9 @@ mod tests {
         };
         assert!(problem(|c| c.limits.client_per_minute = 0).contains("per_minute"));
         assert!(problem(|c| c.limits.concurrency = 0).contains("concurrency"));
+        assert!(problem(|c| c.limits.transfers = 0).contains("limits.transfers"));
+        assert!(problem(|c| c.limits.transfers_per_key = 0).contains("transfers_per_key"));
+        assert!(problem(|c| c.limits.miners_per_wallet = 0).contains("miners_per_wallet"));
         assert!(problem(|c| c.limits.request_secs = 0).contains("request_secs"));
         assert!(problem(|c| c.leases.lease_secs = 1).contains("lease_secs"));
         assert!(problem(|c| c.leases.heartbeat_secs = 0).contains("heartbeat_secs"));

@@ -1,9 +1,12 @@
 //! What every request and reply passes, whatever it is about.
 
+use axum::body::Body;
 use axum::http::Method;
+use futures_util::stream;
 use protocol::client::{Health, PublicKeys};
 use protocol::{ErrorCode, JSON_CONTENT_TYPE, signing};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::support::{Engine, Request, TestApp, on_both_engines};
 
@@ -154,4 +157,50 @@ async fn holds_its_place(
     let key = &app.admin_key;
     let probe = Request::get("/v1/miner/next?miner=m&slots=0").key(key).send(app).await;
     probe.code() == ErrorCode::Overloaded
+}
+
+/// An upload that is at work until it is told to go on, what tells that it is, and what tells it.
+fn slow_upload() -> (Request, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let (polled, at_work) = oneshot::channel();
+    let (go_on, rest) = oneshot::channel::<()>();
+    let bytes = stream::once(async move {
+        polled.send(()).unwrap();
+        rest.await.unwrap();
+        Ok::<_, std::io::Error>("data")
+    });
+    let request = Request::new(Method::POST, "/v1/inputs").body(Body::from_stream(bytes));
+    (request, at_work, go_on)
+}
+
+#[tokio::test]
+async fn transfers_have_places_of_their_own_and_no_key_takes_them_all() {
+    let app = TestApp::with(Engine::Sqlite, |config| {
+        config.limits.concurrency = 1;
+        config.limits.transfers = 2;
+        config.limits.transfers_per_key = 1;
+    })
+    .await;
+    let (one, two, three) = (app.client("c").await, app.client("d").await, app.client("e").await);
+    let upload = || Request::new(Method::POST, "/v1/inputs").body("other");
+    let (first, first_at_work, finish_first) = slow_upload();
+    let (second, second_at_work, finish_second) = slow_upload();
+    let while_both_are_at_work = async {
+        second_at_work.await.unwrap();
+        three.send(upload()).await.refused(ErrorCode::Overloaded);
+        one.get("/v1/jobs").await.expect(200);
+        finish_second.send(()).unwrap();
+    };
+    let while_the_first_is_at_work = async {
+        first_at_work.await.unwrap();
+        let refused = one.send(upload()).await;
+        assert_eq!(refused.headers["retry-after"], "1");
+        refused.refused(ErrorCode::RateLimited);
+        three.send(upload()).await.expect(201);
+        let (second, ()) = tokio::join!(two.send(second), while_both_are_at_work);
+        second.expect(201);
+        finish_first.send(()).unwrap();
+    };
+    let (first, ()) = tokio::join!(one.send(first), while_the_first_is_at_work);
+    first.expect(201);
+    one.send(upload()).await.expect(201);
 }
