@@ -1,43 +1,32 @@
 //! Who calls: the key of a request becomes a [`Caller`], and its calls are counted.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::wallet::Scope;
-use protocol::{ErrorCode, Name, Timestamp};
+use protocol::{ErrorCode, Name};
 
-use crate::accounts::rate::{Bucket, Rate};
-use crate::accounts::store::{self, StoredKey};
+use crate::accounts::known::Keys;
+use crate::accounts::rate::Rate;
 use crate::accounts::{Binding, Caller, Presented};
-use crate::app::SharedApp;
+use crate::app::{Clock, SharedApp};
 use crate::config::RequestLimits;
-use crate::db::{Db, DbError};
+use crate::db::Db;
 use crate::error::ApiError;
 
 /// The other header that may carry a key.
 const API_KEY_HEADER: &str = "x-api-key";
 
-/// How long a key is believed without asking the database: what another replica revoked works
-/// here for no longer.
-const MAX_AGE: Duration = Duration::from_secs(1);
-
-/// Above this many entries, those that no longer matter are thrown out.
-const TIDY_ABOVE: usize = 10_000;
-
 /// The most slots for which a miner's rate is raised: the number is the miner's own.
-const MAX_SLOTS: i64 = 1024;
+const MAX_SLOTS: i64 = 64;
 
 /// Who may call.
 #[derive(Debug)]
 pub enum Auth {
     /// Whoever has a key.
-    Keys(Keys),
+    Keys(Box<Keys>),
     /// Everybody: the mock.
     Open {
         /// The client for whom jobs are submitted.
@@ -50,15 +39,13 @@ pub enum Auth {
 impl Auth {
     /// Keys, none of them read yet.
     pub fn keys() -> Self {
-        Self::Keys(Keys::default())
+        Self::Keys(Box::default())
     }
 
     /// Forgets a key that was revoked, so that its next use asks the database.
     pub fn forget(&self, id: &str) {
         if let Self::Keys(keys) = self {
-            let mut known = keys.known();
-            known.revocations += 1;
-            known.by_id.remove(id);
+            keys.forget(id);
         }
     }
 
@@ -66,7 +53,7 @@ impl Auth {
     async fn admit(
         &self,
         db: &Db,
-        now: Timestamp,
+        clock: &Clock,
         limits: &RequestLimits,
         headers: &HeaderMap,
     ) -> Result<(Caller, Option<Rate>), ApiError> {
@@ -78,74 +65,13 @@ impl Auth {
             }
         };
         let presented = presented(headers).ok_or_else(unauthorized)?;
-        let key = keys.find(db, now, &presented.id).await?.ok_or_else(unauthorized)?;
+        let key = keys.find(db, clock, &presented.id).await?.ok_or_else(unauthorized)?;
         if !presented.matches(&key.secret_sha256) {
             return Err(unauthorized());
         }
         let caller = Caller { key_id: presented.id, binding: key.binding.clone() };
-        let rate = keys.count(now, &caller.key_id, per_minute(&caller, key.slots, limits));
+        let rate = keys.count(clock.now(), &caller.key_id, per_minute(&caller, key.slots, limits));
         Ok((caller, Some(rate)))
-    }
-}
-
-/// The keys that were read lately, and what is left of their limits.
-#[derive(Debug, Default)]
-pub struct Keys {
-    known: Mutex<Known>,
-    buckets: Mutex<HashMap<String, Bucket>>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// Counts revocations: what was read before one may be stale already.
-    revocations: u64,
-    by_id: HashMap<String, (Timestamp, Arc<StoredKey>)>,
-}
-
-impl Keys {
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn find(
-        &self,
-        db: &Db,
-        now: Timestamp,
-        id: &str,
-    ) -> Result<Option<Arc<StoredKey>>, DbError> {
-        let before = {
-            let known = self.known();
-            if let Some((read_at, key)) = known.by_id.get(id)
-                && *read_at <= now
-                && now.since(*read_at) < MAX_AGE
-            {
-                return Ok(Some(Arc::clone(key)));
-            }
-            known.revocations
-        };
-        let mut tx = db.read().await?;
-        let found = store::find_key(&mut tx, id).await?.map(Arc::new);
-        drop(tx);
-        let mut known = self.known();
-        match &found {
-            Some(key) if known.revocations == before => {
-                if known.by_id.len() >= TIDY_ABOVE {
-                    known.by_id.retain(|_, (read_at, _)| now.since(*read_at) < MAX_AGE);
-                }
-                known.by_id.insert(id.to_owned(), (now, Arc::clone(key)));
-            }
-            Some(_) => {}
-            None => drop(known.by_id.remove(id)),
-        }
-        Ok(found)
-    }
-
-    fn count(&self, now: Timestamp, id: &str, limit: u32) -> Rate {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= TIDY_ABOVE {
-            buckets.retain(|_, bucket| !bucket.is_full(now));
-        }
-        buckets.entry(id.to_owned()).or_insert_with(Bucket::full).take(now, limit)
     }
 }
 
@@ -182,7 +108,7 @@ pub async fn authenticate(
     next: Next,
 ) -> Response {
     let limits = &app.config.limits;
-    let admitted = app.auth.admit(&app.db, app.now(), limits, request.headers()).await;
+    let admitted = app.auth.admit(&app.db, &app.clock, limits, request.headers()).await;
     let (caller, rate) = match admitted {
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
@@ -259,7 +185,7 @@ mod tests {
         let miner = Caller { key_id: "miner-1".to_owned(), binding };
         assert_eq!(per_minute(&miner, 1, &limits), 240);
         assert_eq!(per_minute(&miner, 4, &limits), 960);
-        assert_eq!(per_minute(&miner, i64::MAX, &limits), 240 * 1024);
+        assert_eq!(per_minute(&miner, i64::MAX, &limits), 240 * 64);
         assert_eq!(per_minute(&miner, -5, &limits), 240);
     }
 }

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod idempotency;
 pub mod keys;
+pub mod known;
 pub mod once;
 pub mod rate;
 pub mod routes;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use protocol::wallet::{CreatedKey, KeyView, Page};
+use coordinator::accounts::keys::{Minted, issue};
+use protocol::wallet::{CreatedKey, KeyView, NewKey, Page, Scope};
 use protocol::{ErrorCode, JobId};
 use serde_json::{Value, json};
 
@@ -40,6 +41,18 @@ on_both_engines! {
         balance().await.expect(200);
         app.clock.advance(Duration::from_secs(1));
         balance().await.refused(ErrorCode::UnauthorizedKey);
+    }
+
+    async fn a_key_works_within_a_second_although_it_was_tried_before(app: TestApp) {
+        let minted = Minted::from_random(Scope::Miner, [7; 8], [8; 32]);
+        let key = minted.key.clone();
+        let balance = async || Request::get("/v1/wallet/balance").key(&key).send(&app).await;
+        balance().await.refused(ErrorCode::UnauthorizedKey);
+        let wallet = Some("w".parse().unwrap());
+        let new = NewKey { scope: Scope::Miner, client: None, wallet, miner_id: None };
+        issue(&app.app.db, app.app.now(), &new, None, minted).await.unwrap();
+        app.advance(1);
+        balance().await.expect(200);
     }
 
     async fn what_is_stored_is_no_secret(app: TestApp) {
