@@ -11,8 +11,8 @@ use crate::error::ApiError;
 /// The workloads of the seed's script, which has no way to state any.
 const SCRIPT_WORKLOADS: [&str; 3] = ["torch_bench", "sd_infer", "llm_gen"];
 
-/// More jobs at once than any single node runs.
-const MAX_CONCURRENCY: u32 = 1024;
+/// More jobs at once than any single node runs; a heartbeat names them all.
+const MAX_CONCURRENCY: u32 = 256;
 
 /// More entries than a list of a real node has.
 const MAX_LIST: usize = 1024;
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_field() {
-        assert_eq!(refused(|c| c.concurrency = 5_000), "concurrency");
+        assert_eq!(refused(|c| c.concurrency = 257), "concurrency");
         assert_eq!(refused(|c| c.slots = Some(Slots { cpu: 1, gpu: 9_999 })), "slots");
         assert_eq!(refused(|c| c.price = Some(Amount::from_nanos(-1))), "price");
         assert_eq!(refused(|c| c.version = Some("a\0b".to_owned())), "version");

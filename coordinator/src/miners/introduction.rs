@@ -13,7 +13,7 @@ use crate::error::ApiError;
 const MAX_REPORT: usize = 16 * 1024;
 
 /// More than any miner holds.
-const MAX_ACTIVE: usize = 4096;
+const MAX_ACTIVE: usize = 256;
 
 /// What a miner says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,16 +122,21 @@ impl Introduction {
     }
 
     /// Writes the introduction down; returns the miner and whether it registered for the first
-    /// time.
+    /// time. No wallet gets more than `per_wallet` miners.
     ///
     /// # Errors
-    /// As [`Self::wallet_for`] and [`Self::merged`], or where the database fails.
+    /// As [`Self::wallet_for`] and [`Self::merged`], `INVALID_PAYLOAD` where the wallet has its
+    /// miners already, or where the database fails.
     pub async fn record(
         &self,
         tx: &mut Tx,
         now: Timestamp,
         caller: &Caller,
+        per_wallet: u32,
     ) -> Result<(Miner, bool), ApiError> {
+        if let Some(known) = store::lock(tx, &self.id).await? {
+            return self.renew(tx, now, caller, &known).await;
+        }
         let first = Miner {
             no: 0,
             id: self.id.clone(),
@@ -142,15 +147,30 @@ impl Introduction {
             gpu_lost: false,
             capabilities: self.capabilities.clone(),
         };
+        if store::lock_wallet(tx, &first.wallet).await? >= u64::from(per_wallet) {
+            let message = format!("the wallet has {per_wallet} miners, and may not have another");
+            return Err(ApiError::field("miner_id", message).with("max_miners", per_wallet));
+        }
         if let Some(no) = store::insert(tx, now, &first).await? {
             return Ok((Miner { no, ..first }, true));
         }
+        // Introduced under another wallet since it was looked for.
         let Some(known) = store::lock(tx, &self.id).await? else {
             // Rows of miners are never deleted.
             tracing::error!(miner = %self.id, "a miner is neither there nor can it be added");
             return Err(ApiError::internal());
         };
-        let merged = self.merged(&known, caller)?;
+        self.renew(tx, now, caller, &known).await
+    }
+
+    async fn renew(
+        &self,
+        tx: &mut Tx,
+        now: Timestamp,
+        caller: &Caller,
+        known: &Miner,
+    ) -> Result<(Miner, bool), ApiError> {
+        let merged = self.merged(known, caller)?;
         store::update(tx, now, &merged).await?;
         Ok((merged, !known.registered))
     }

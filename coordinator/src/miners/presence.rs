@@ -26,6 +26,10 @@ const SKEW_SECS: i64 = 60;
 /// How long a miner that is not heard of stays in memory.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
+/// The most reports, of up to 16 KiB each, that one transaction writes: nobody else writes meanwhile
+/// where there is one writer.
+const MAX_CHUNK: usize = 1000;
+
 /// What this replica knows of the miners.
 #[derive(Debug)]
 pub struct Presence {
@@ -164,19 +168,22 @@ impl Presence {
             self.lock().prune(now);
         }
         let sightings = self.lock().take_unwritten();
-        if sightings.is_empty() {
-            return Ok(());
+        let mut rest = sightings.as_slice();
+        while !rest.is_empty() {
+            let (chunk, later) = rest.split_at(rest.len().min(MAX_CHUNK));
+            if let Err(error) = self.write(chunk).await {
+                self.lock().put_back(rest);
+                return Err(error);
+            }
+            rest = later;
         }
-        let written = async {
-            let mut tx = self.db.write().await?;
-            store::saw(&mut tx, &sightings).await?;
-            tx.commit().await
-        };
-        let outcome = written.await;
-        if outcome.is_err() {
-            self.lock().put_back(&sightings);
-        }
-        outcome
+        Ok(())
+    }
+
+    async fn write(&self, sightings: &[Sighting]) -> Result<(), DbError> {
+        let mut tx = self.db.write().await?;
+        store::saw(&mut tx, sightings).await?;
+        tx.commit().await
     }
 
     /// The miners that were heard of lately: within `offline_after` heartbeat intervals.
@@ -250,8 +257,10 @@ impl Known {
         }
     }
 
+    /// In one order everywhere, so that two replicas do not lock each other out.
     fn take_unwritten(&mut self) -> Vec<Sighting> {
-        self.entries
+        let mut sightings: Vec<_> = self
+            .entries
             .values_mut()
             .filter(|entry| entry.unwritten)
             .filter_map(|entry| {
@@ -262,7 +271,9 @@ impl Known {
                     report: entry.report.clone().unwrap_or_else(|| json!({})),
                 })
             })
-            .collect()
+            .collect();
+        sightings.sort_unstable_by_key(|sighting| sighting.miner_no);
+        sightings
     }
 
     fn put_back(&mut self, sightings: &[Sighting]) {
@@ -368,6 +379,36 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         there.refresh().await.unwrap();
         assert!(there.online(clock.now()).is_empty());
+    }
+
+    async fn written(presence: &Presence) -> i64 {
+        let mut tx = presence.db.read().await.unwrap();
+        let sql = "select count(*) as written from miner_live";
+        tx.row(sql, Default::default()).await.unwrap().unwrap().get("written").unwrap()
+    }
+
+    async fn execute(presence: &Presence, sql: &'static str) {
+        let mut tx = presence.db.write().await.unwrap();
+        tx.execute(sql, Default::default()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_flush_keeps_what_it_wrote_and_what_it_could_not_write() {
+        let (presence, clock, miner) = presence().await;
+        for no in 1..=(MAX_CHUNK as i64) + 1 {
+            let id: Name = format!("m{no}").parse().unwrap();
+            presence.saw(&presence.changed(Miner { no, id, ..Miner::clone(&miner) }), None);
+        }
+        let refuse = "create trigger refuse before insert on miner_live when new.miner_no = 1001
+                      begin select raise(abort, 'not this one'); end";
+        execute(&presence, refuse).await;
+        presence.flush().await.unwrap_err();
+        assert_eq!(written(&presence).await, MAX_CHUNK as i64);
+        execute(&presence, "drop trigger refuse").await;
+        presence.flush().await.unwrap();
+        assert_eq!(written(&presence).await, MAX_CHUNK as i64 + 1);
+        assert_eq!(presence.online(clock.now()).len(), MAX_CHUNK + 1);
     }
 
     #[tokio::test]

@@ -35,11 +35,12 @@ pub async fn register(
     let introduction = Introduction::register(body.value)?;
     introduction.wallet_for(&caller)?;
     let (now, key) = (app.now(), body.idempotency.as_ref());
+    let per_wallet = app.config.limits.miners_per_wallet;
     let mut tx = app.db.write().await?;
     if let Some(reply) = once::begin(&mut tx, key).await? {
         return Ok(replayed(reply));
     }
-    let (miner, first) = introduction.record(&mut tx, now, &caller).await?;
+    let (miner, first) = introduction.record(&mut tx, now, &caller, per_wallet).await?;
     let status = if first { StatusCode::CREATED } else { StatusCode::OK };
     let reply = once::commit(tx, now, key, status, registered(&app, &miner, first)).await?;
     let miner = app.presence.changed(miner);
@@ -96,9 +97,9 @@ async fn introduced(
     {
         return Ok(known);
     }
-    let now = app.now();
+    let (now, per_wallet) = (app.now(), app.config.limits.miners_per_wallet);
     let mut tx = app.db.write().await?;
-    let (miner, _) = introduction.record(&mut tx, now, caller).await?;
+    let (miner, _) = introduction.record(&mut tx, now, caller, per_wallet).await?;
     tx.commit().await?;
     Ok(app.presence.changed(miner))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Miner;
 use super::presence::Sighting;
-use crate::db::{Args, DbError, Row, Rows, Tx};
+use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
 
 fn miner(row: &Row) -> Result<Miner, DbError> {
     Ok(Miner {
@@ -77,6 +77,26 @@ pub async fn heard_since(tx: &mut Tx, since: Timestamp) -> Result<Vec<(i64, Time
     let sql = "select miner_no, seen_at from miner_live where seen_at >= $1";
     let rows = tx.rows(sql, Args::new().with(since)).await?;
     rows.iter().map(|row| Ok((row.get("miner_no")?, row.get("seen_at")?))).collect()
+}
+
+/// The first number of the advisory locks that stand for wallets; of the two-number kind, so that
+/// they are no idempotency keys.
+const WALLET_LOCKS: i32 = 1;
+
+/// How many miners a wallet has. Nobody else adds one to it until the transaction ends.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn lock_wallet(tx: &mut Tx, wallet: &Name) -> Result<u64, DbError> {
+    if tx.engine() == Engine::Postgres {
+        // In a statement of its own: the count's snapshot must be younger than the lock.
+        let sql = "select pg_advisory_xact_lock($1, hashtext($2))";
+        tx.rows(sql, Args::new().with(WALLET_LOCKS).with(wallet.as_str())).await?;
+    }
+    let sql = "select count(*) as miners from miners where wallet = $1";
+    let row = tx.row(sql, Args::new().with(wallet.as_str())).await?;
+    let miners: i64 = row.map_or(Ok(0), |row| row.get("miners"))?;
+    Ok(u64::try_from(miners).unwrap_or(0))
 }
 
 /// Adds a miner unless its name is taken; returns its number if it was added. `miner.no` is not

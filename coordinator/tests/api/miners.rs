@@ -1,12 +1,14 @@
 //! Miners: registering, heartbeats, asking for work, draining, keys.
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use protocol::job::SlotKind;
 use protocol::miner::{Drained, HeartbeatReply, KeyInForce, ProgressReply, Registered};
 use protocol::signing::{self, Signature};
-use protocol::{ErrorCode, JobState, Timestamp};
+use protocol::{ErrorCode, JobId, JobState, Timestamp};
 use serde_json::json;
 
-use crate::support::{Request, TestApp, on_both_engines};
+use crate::support::{Engine, Request, TestApp, on_both_engines};
 
 on_both_engines! {
     async fn registering_is_201_first_and_200_after_that(app: TestApp) {
@@ -128,6 +130,16 @@ on_both_engines! {
         assert_eq!((reply.renewed, reply.cancel_jobs), (vec![], vec![id]));
         let progress = miner.about(&job, "progress", json!({"pct": 50})).await.expect(200);
         assert!(!progress.json::<ProgressReply>().go_on);
+    }
+
+    async fn a_heartbeat_names_no_more_jobs_than_a_miner_holds(app: TestApp) {
+        let miner = app.registered("m1").await;
+        let jobs = |n: u128| -> Vec<_> { (0..n).map(JobId::from_u128).collect() };
+        miner.heartbeat(json!({"active_jobs": jobs(256)})).await.expect(200);
+        let reply = miner.heartbeat(json!({"active_jobs": jobs(257)})).await;
+        assert_eq!(reply.refused(ErrorCode::InvalidPayload).field(), "active_jobs");
+        let reply = miner.register_with(json!({"concurrency": 257})).await;
+        assert_eq!(reply.refused(ErrorCode::InvalidPayload).field(), "concurrency");
     }
 
     async fn reports_that_no_database_could_hold_are_refused(app: TestApp) {
@@ -271,4 +283,39 @@ on_both_engines! {
         app.sweep().await;
         assert_eq!(miner.take().await.id, id);
     }
+}
+
+async fn a_wallet_has_so_many_miners_and_no_more(engine: Engine) {
+    let app = TestApp::with(engine, |config| config.limits.miners_per_wallet = 3).await;
+    let miner = app.miner("m").await;
+    // At once: whoever counts must not miss those that the others are about to add.
+    let names: Vec<String> = (0..8).map(|n| format!("n{n}")).collect();
+    let introduce = |name: &String| match name.as_str() {
+        "n0" | "n1" | "n2" | "n3" => miner.heartbeat(json!({"miner_id": name})).left_future(),
+        _ => miner.register_with(json!({"miner_id": name})).right_future(),
+    };
+    let replies = join_all(names.iter().map(introduce)).await;
+    let (known, refused): (Vec<_>, Vec<_>) =
+        names.iter().zip(replies).partition(|(_, reply)| reply.status.is_success());
+    assert_eq!((known.len(), refused.len()), (3, 5));
+    for (_, reply) in refused {
+        assert_eq!(reply.refused(ErrorCode::InvalidPayload).field(), "miner_id");
+    }
+    // Those that are known go on, and other wallets have miners of their own.
+    for (name, _) in known {
+        miner.heartbeat(json!({"miner_id": name})).await.expect(200);
+        let again = miner.register_with(json!({"miner_id": name})).await;
+        assert!(again.status.is_success(), "{}", again.text());
+    }
+    app.registered("other").await;
+}
+
+#[tokio::test]
+async fn a_wallet_has_so_many_miners_and_no_more_on_sqlite() {
+    a_wallet_has_so_many_miners_and_no_more(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_wallet_has_so_many_miners_and_no_more_on_postgres() {
+    a_wallet_has_so_many_miners_and_no_more(Engine::Postgres).await;
 }
