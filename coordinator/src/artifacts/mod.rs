@@ -23,9 +23,11 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, WriteMultipart};
 use protocol::{ErrorCode, Sha256Hex};
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 use ulid::Ulid;
 
 use crate::app::random_u128;
+use crate::db::{DbError, Tx};
 use crate::error::ApiError;
 
 /// How much of an upload is held in memory before it goes to the store.
@@ -52,7 +54,7 @@ pub enum Kind {
     Input,
 }
 
-/// A file in the store that no row names yet: dropped without [`Unclaimed::claim`], it is removed.
+/// A file in the store that no row names yet: dropped before [`commit`], it is removed.
 #[derive(Debug)]
 pub struct Unclaimed {
     artifacts: Artifacts,
@@ -167,9 +169,9 @@ impl Unclaimed {
         Ok(())
     }
 
-    /// A row names it now: it stays.
-    pub fn claim(mut self) {
-        self.at = None;
+    /// Leaves it where it is; returns where.
+    fn claim(mut self) -> Option<Path> {
+        self.at.take()
     }
 
     /// Refuses it unless it has the hash that was announced.
@@ -197,6 +199,42 @@ impl Drop for Unclaimed {
             runtime.spawn(async move { artifacts.remove(&[at.into()]).await });
         }
     }
+}
+
+/// Commits the rows that name these files, which then stay.
+///
+/// Call it from a task that outlives its request: a caller that hangs up shall not leave open
+/// whether it was committed.
+///
+/// # Errors
+/// Where it was not committed, or nobody knows. The files go where it certainly was not, and stay
+/// where it may have been: a file without a row costs space, a row without a file a result.
+pub async fn commit(tx: Tx, artifacts: &Artifacts, files: Vec<Unclaimed>) -> Result<(), DbError> {
+    // From here on nothing that drops this future takes them away.
+    let claimed = files.into_iter().filter_map(Unclaimed::claim);
+    let locations: Vec<String> = claimed.map(String::from).collect();
+    let committed = tx.commit().await;
+    match &committed {
+        Ok(()) => {}
+        Err(DbError::Conflict(_) | DbError::Data(_)) => artifacts.remove(&locations).await,
+        Err(error) => {
+            tracing::warn!(%error, ?locations, "files are left that perhaps no row names")
+        }
+    }
+    committed
+}
+
+/// Runs `work` to its end, whether or not the one who asked for it still waits.
+///
+/// # Errors
+/// What `work` says, or `INTERNAL` where it panicked.
+async fn outliving<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "files could not be recorded");
+        Err(ApiError::internal())
+    })
 }
 
 /// Where a new file arrives, and where it is to be.
@@ -257,7 +295,7 @@ mod tests {
         assert_eq!(stored.size_bytes, 12);
         let location = stored.location().to_owned();
         stored.place().await.unwrap();
-        stored.claim();
+        assert_eq!(stored.claim().map(String::from), Some(location.clone()));
         let out: Vec<_> = artifacts.open(&location).await.unwrap().collect().await;
         let out: Vec<u8> = out.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
         assert_eq!(out, b"hello world\n");
@@ -298,7 +336,7 @@ mod tests {
         let artifacts = Artifacts::local(dir.path()).unwrap();
         let mut kept = artifacts.put(Kind::Input, 5, chunks(&["kept"])).await.unwrap();
         kept.place().await.unwrap();
-        kept.claim();
+        assert!(kept.claim().is_some());
         // Never dropped: as if the process had ended here.
         std::mem::forget(artifacts.put(Kind::Input, 5, chunks(&["lost"])).await.unwrap());
         assert_eq!(files(dir.path()), 2);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::store::{self, Sendable};
 use super::upload::{self, Upload};
-use super::{Kind, MIB};
+use super::{Kind, MIB, Unclaimed, commit, outliving};
 use crate::accounts::{Binding, Caller};
 use crate::app::{App, SharedApp};
 use crate::dispatch::leases;
@@ -89,25 +89,27 @@ pub async fn put_input(
     caller: Caller,
     request: Request,
 ) -> Result<Reply<StoredInput>, ApiError> {
-    let client = caller.client()?;
+    let client = caller.client()?.clone();
     let announced = announced(request.headers())?;
     let max_bytes = u64::from(app.config.limits.input_mb) * MIB;
     let body = request.into_body().into_data_stream();
     let chunks = body.map(|chunk| chunk.map_err(|_| ApiError::field("body", "broken off")));
-    let mut file = app.artifacts.put(Kind::Input, max_bytes, chunks).await?;
+    let file = app.artifacts.put(Kind::Input, max_bytes, chunks).await?;
     file.expect(announced)?;
     let stored =
         StoredInput { sha256: file.sha256, bytes: u64::try_from(file.size_bytes).unwrap_or(0) };
-    let mut tx = app.db.write().await?;
-    let new = store::add_input(&mut tx, app.now(), client, &file).await?;
-    if new {
-        file.place().await?;
-    }
-    tx.commit().await?;
-    if new {
-        file.claim();
-    }
+    outliving(record_input(app, client, file)).await?;
     Ok(Reply(StatusCode::CREATED, stored))
+}
+
+async fn record_input(app: SharedApp, client: Name, mut file: Unclaimed) -> Result<(), ApiError> {
+    let mut tx = app.db.write().await?;
+    let mut files = Vec::new();
+    if store::add_input(&mut tx, app.now(), &client, &file).await? {
+        file.place().await?;
+        files.push(file);
+    }
+    Ok(commit(tx, &app.artifacts, files).await?)
 }
 
 fn announced(headers: &HeaderMap) -> Result<Option<Sha256Hex>, ApiError> {

@@ -18,9 +18,9 @@ use protocol::miner::{StoredArtifact, UploadMetadata};
 use protocol::{ErrorCode, JobId, Sha256Hex};
 
 use super::store::{self, NewArtifact, Recorded};
-use super::{Kind, MIB, Unclaimed};
+use super::{Kind, MIB, Unclaimed, commit, outliving};
 use crate::accounts::Caller;
-use crate::app::App;
+use crate::app::SharedApp;
 use crate::dispatch::leases::{self, Held};
 use crate::error::ApiError;
 use crate::wire;
@@ -168,7 +168,7 @@ fn malformed(error: MultipartError) -> ApiError {
 /// 403, 404 or 409 where the caller does not hold the job, 409 where a path has other bytes
 /// already, 413, 422.
 pub async fn receive(
-    app: &App,
+    app: &SharedApp,
     caller: &Caller,
     job: JobId,
     mut upload: Upload,
@@ -199,7 +199,7 @@ pub async fn receive(
 /// An upload whose lease was found good.
 #[derive(Debug)]
 struct Session<'a> {
-    app: &'a App,
+    app: &'a SharedApp,
     held: Held,
     expected: HashMap<RelativePath, Sha256Hex>,
     arrived: Vec<Arrived>,
@@ -207,7 +207,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(
-        app: &'a App,
+        app: &'a SharedApp,
         caller: &Caller,
         job: JobId,
         metadata: UploadMetadata,
@@ -250,32 +250,39 @@ impl<'a> Session<'a> {
         if self.arrived.is_empty() {
             return Err(ApiError::field("artifact", "is missing"));
         }
-        let mut items = Vec::with_capacity(self.arrived.len());
-        let mut new = Vec::new();
-        let mut tx = self.app.db.write().await?;
-        for Arrived { path, media_type, mut file } in self.arrived {
-            let artifact = NewArtifact {
-                job: self.held.job_id,
-                fence: self.held.fence,
-                path: &path,
-                media_type: media_type.as_deref(),
-                file: &file,
-            };
-            match store::add(&mut tx, self.app.now(), &artifact).await? {
-                Recorded::Added(item) => {
-                    items.push(item);
-                    file.place().await?;
-                    new.push(file);
-                }
-                Recorded::Known(item) => items.push(item),
-                Recorded::Differs => return Err(differs(&path)),
-                Recorded::Lost => return Err(leases::lease_lost("the job is no longer held")),
-            }
-        }
-        tx.commit().await?;
-        new.into_iter().for_each(Unclaimed::claim);
-        Ok(items)
+        outliving(record(Arc::clone(self.app), self.held, self.arrived)).await
     }
+}
+
+async fn record(
+    app: SharedApp,
+    held: Held,
+    arrived: Vec<Arrived>,
+) -> Result<Vec<StoredArtifact>, ApiError> {
+    let mut items = Vec::with_capacity(arrived.len());
+    let mut new = Vec::new();
+    let mut tx = app.db.write().await?;
+    for Arrived { path, media_type, mut file } in arrived {
+        let artifact = NewArtifact {
+            job: held.job_id,
+            fence: held.fence,
+            path: &path,
+            media_type: media_type.as_deref(),
+            file: &file,
+        };
+        match store::add(&mut tx, app.now(), &artifact).await? {
+            Recorded::Added(item) => {
+                items.push(item);
+                file.place().await?;
+                new.push(file);
+            }
+            Recorded::Known(item) => items.push(item),
+            Recorded::Differs => return Err(differs(&path)),
+            Recorded::Lost => return Err(leases::lease_lost("the job is no longer held")),
+        }
+    }
+    commit(tx, &app.artifacts, new).await?;
+    Ok(items)
 }
 
 fn differs(path: &RelativePath) -> ApiError {

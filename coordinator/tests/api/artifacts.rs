@@ -1,12 +1,19 @@
 //! Files: artifacts from miners to clients, inputs from clients to miners.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
+use axum::body::Bytes;
 use axum::http::Method;
+use coordinator::artifacts::{self, Kind, Unclaimed};
+use coordinator::db::{Args, DbError};
+use futures_util::stream;
 use protocol::client::{ArtifactList, StoredInput};
 use protocol::miner::Uploaded;
 use protocol::{ErrorCode, Job, Sha256Hex};
 use serde_json::json;
 
-use crate::support::{Client, Reply, Request, TestApp, TestMiner, on_both_engines, proven};
+use crate::support::{Client, Engine, Reply, Request, TestApp, TestMiner, on_both_engines, proven};
 
 /// How many files the coordinator keeps.
 fn files(dir: &std::path::Path) -> usize {
@@ -45,7 +52,72 @@ async fn put_input(client: &Client<'_>, bytes: &'static [u8], hash: Option<&str>
     client.send(request).await
 }
 
+/// The files that the rows of a table name.
+async fn named(app: &TestApp, sql: &'static str) -> Vec<String> {
+    let mut tx = app.app.db.read().await.unwrap();
+    let rows = tx.rows(sql, Args::new()).await.unwrap();
+    rows.iter().map(|row| row.get("location").unwrap()).collect()
+}
+
+/// Runs a request until it was polled `polls` times, and hangs up; `None`: it had ended before.
+async fn hung_up_after(polls: usize, request: impl Future<Output = Reply>) -> Option<Reply> {
+    let mut request = std::pin::pin!(request);
+    let mut polled = 0;
+    poll_fn(|cx| {
+        polled += 1;
+        match request.as_mut().poll(cx) {
+            Poll::Ready(reply) => Poll::Ready(Some(reply)),
+            Poll::Pending if polled < polls => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+/// A file that is where its row says, and the row not committed yet.
+async fn placed(app: &TestApp) -> Unclaimed {
+    let chunks = stream::iter([Ok(Bytes::from_static(b"x"))]);
+    let mut file = app.app.artifacts.put(Kind::Input, 9, chunks).await.unwrap();
+    file.place().await.unwrap();
+    file
+}
+
 on_both_engines! {
+    async fn whoever_hangs_up_leaves_no_row_without_a_file(app: TestApp) {
+        let client = app.client("c1").await;
+        let inputs = "select location from inputs";
+        for polls in 1.. {
+            let upload = Request::new(Method::POST, "/v1/inputs").body(polls.to_string());
+            let ended = hung_up_after(polls, client.send(upload)).await.is_some();
+            // Whatever the upload left at work ends, as a row with a file or as neither.
+            while named(&app, inputs).await.len() != kept(&app) {
+                tokio::task::yield_now().await;
+            }
+            if ended {
+                break;
+            }
+        }
+        let last: StoredInput = put_input(&client, b"last", None).await.expect(201).json();
+        assert_eq!(last.bytes, 4);
+        for location in named(&app, inputs).await {
+            let file = app.dir.path().join("artifacts").join(&location);
+            assert!(file.is_file(), "{location}");
+        }
+    }
+
+    async fn a_file_goes_with_a_row_that_was_certainly_not_committed(app: TestApp) {
+        let file = placed(&app).await;
+        let mut tx = app.app.db.write().await.unwrap();
+        // The engine looks at it when it is committed, and not before.
+        let table = "create table late (client_id text references clients (client_id)
+                     deferrable initially deferred)";
+        tx.execute(table, Args::new()).await.unwrap();
+        tx.execute("insert into late values ('nobody')", Args::new()).await.unwrap();
+        let refused = artifacts::commit(tx, &app.app.artifacts, vec![file]).await;
+        assert!(matches!(refused, Err(DbError::Data(_))), "{refused:?}");
+        assert_eq!(kept(&app), 0);
+    }
+
     async fn an_artifact_goes_from_the_miner_to_the_client(app: TestApp) {
         let rules = json!([{"path": "out/a.txt", "type": "text/plain"}, {"path": "é.bin"}]);
         let (client, miner, job) = job_with_files(&app, rules).await;
@@ -224,4 +296,21 @@ on_both_engines! {
         assert_eq!(bad.refused(ErrorCode::InvalidParam).field(), "x-content-sha256");
         until_kept(&app, 0).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_stays_where_nobody_knows_whether_its_row_was_committed() {
+    let app = TestApp::with(Engine::Postgres, |_| {}).await;
+    let file = placed(&app).await;
+    let mut tx = app.app.db.write().await.unwrap();
+    let own = tx.row("select pg_backend_pid() as pid", Args::new()).await.unwrap();
+    let pid: i32 = own.unwrap().get("pid").unwrap();
+    let mut other = app.app.db.write().await.unwrap();
+    // It returns once the other process has ended.
+    let sql = "select pg_terminate_backend($1, 10000) as ended";
+    let ended = other.row(sql, Args::new().with(pid)).await.unwrap();
+    assert!(ended.unwrap().get::<bool>("ended").unwrap());
+    let lost = artifacts::commit(tx, &app.app.artifacts, vec![file]).await;
+    assert!(matches!(lost, Err(DbError::Unavailable(_))), "{lost:?}");
+    assert_eq!(kept(&app), 1);
 }
