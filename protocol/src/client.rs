@@ -1,6 +1,10 @@
 //! What a client says and is answered: submit, follow, result.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::amount::Amount;
@@ -204,12 +208,48 @@ pub struct Quote {
     pub eligible_miners: u64,
 }
 
+/// The most jobs of one batch.
+pub const MAX_BATCH: usize = 1000;
+
 /// Body of `POST /v1/jobs/batch`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewBatch {
-    /// Up to 1,000 jobs; each is parsed by itself, so that a bad one does not fail its neighbours.
-    pub jobs: Vec<Value>,
+    /// Up to [`MAX_BATCH`] jobs; each is parsed by itself, so that a bad one does not fail its
+    /// neighbours.
+    #[serde(deserialize_with = "batch_of_jobs")]
+    pub jobs: Vec<Box<RawValue>>,
+}
+
+/// Stops at the first job too many: what was sent says how many there are only at its end.
+fn batch_of_jobs<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Box<RawValue>>, D::Error> {
+    struct Jobs;
+
+    impl<'de> Visitor<'de> for Jobs {
+        type Value = Vec<Box<RawValue>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "1 to {MAX_BATCH} jobs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut jobs = Vec::new();
+            while let Some(job) = seq.next_element()? {
+                if jobs.len() == MAX_BATCH {
+                    return Err(de::Error::invalid_length(MAX_BATCH + 1, &self));
+                }
+                jobs.push(job);
+            }
+            if jobs.is_empty() {
+                return Err(de::Error::invalid_length(0, &self));
+            }
+            Ok(jobs)
+        }
+    }
+
+    deserializer.deserialize_seq(Jobs)
 }
 
 /// Reply of `POST /v1/jobs/batch`: one outcome per job, in order.
@@ -282,4 +322,24 @@ pub struct PublicKey {
     pub key_id: String,
     /// Always `Ed25519`.
     pub alg: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_not_read_beyond_its_last_job() {
+        let batch = |jobs: usize, rest: &str| {
+            let text = format!("{{\"jobs\":[{}{rest}", vec!["{\"x\": 1e16}"; jobs].join(","));
+            serde_json::from_str::<NewBatch>(&text)
+        };
+        let full = batch(MAX_BATCH, "]}").unwrap();
+        assert_eq!(full.jobs.len(), MAX_BATCH);
+        assert_eq!(full.jobs[0].get(), "{\"x\": 1e16}");
+        // What comes after one too many is never looked at.
+        assert!(batch(MAX_BATCH + 1, "!").unwrap_err().is_data());
+        assert!(batch(MAX_BATCH, "!").unwrap_err().is_syntax());
+        assert!(batch(0, "]}").unwrap_err().is_data());
+    }
 }

@@ -7,7 +7,7 @@ use protocol::client::{BatchItem, BatchReply, JobResult, JobView, NewBatch, NewJ
 use protocol::wallet::Page;
 use protocol::{ErrorBody, ErrorCode, JobId, JobState, Name};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::store::{self, Filter, Listed};
 use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, once};
@@ -17,9 +17,6 @@ use crate::error::ApiError;
 use crate::intake::{self, Draft, Submission};
 use crate::settlement;
 use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered, page, page_limit};
-
-/// The most jobs of one batch.
-const MAX_BATCH: usize = 1000;
 
 /// The query of `POST /v1/jobs`.
 #[derive(Debug, Deserialize)]
@@ -91,9 +88,6 @@ pub async fn batch(
     body: Body<NewBatch>,
 ) -> Result<Reply<BatchReply>, ApiError> {
     let client = caller.client()?;
-    if !(1..=MAX_BATCH).contains(&body.value.jobs.len()) {
-        return Err(ApiError::field("jobs", format!("must be 1 to {MAX_BATCH} jobs")));
-    }
     let key = body.idempotency.as_ref();
     let submits = body.value.jobs.into_iter().enumerate().map(|(index, job)| {
         let key = key
@@ -107,10 +101,10 @@ pub async fn batch(
 async fn submit_item(
     app: &App,
     client: &Name,
-    job: Value,
+    job: Box<RawValue>,
     key: Option<IdempotencyKey>,
 ) -> BatchItem {
-    let outcome = match wire::parse(job.to_string().as_bytes()) {
+    let outcome = match wire::parse(job.get().as_bytes()) {
         Ok(job) => take_in(app, client, job, key).await,
         Err(error) => Err(error),
     };
