@@ -224,7 +224,8 @@ pub async fn output(tx: &mut Tx, job: JobId) -> Result<Option<Output>, DbError> 
             output_sha: row.get("output_sha")?,
             exit_code: row.get("exit_code")?,
             metrics: row.json("metrics")?,
-            result: row.get("result")?,
+            // Text, as it was hashed: `jsonb` would write its numbers in its own way.
+            result: row.parse_opt("result")?,
         })
     })
     .transpose()

@@ -3,7 +3,7 @@
 use protocol::client::{BatchReply, JobView, Quote};
 use protocol::miner::LogReply;
 use protocol::wallet::Page;
-use protocol::{ErrorCode, JobState, Receipt};
+use protocol::{ErrorCode, JobState, Receipt, Sha256Hex, canonical};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Request, TestApp, on_both_engines};
@@ -45,6 +45,23 @@ on_both_engines! {
         let again: JobView = client.send(send()).await.expect(201).json();
         assert_eq!(first, again);
         client.post("/v1/jobs", job.clone()).await.refused(ErrorCode::NoEligibleMiner);
+    }
+
+    async fn a_result_comes_back_with_the_hash_that_was_proven(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        for result in [json!({"loss": 1e16, "small": 1.5e-300, "n": 1}), json!(1e16), json!("x")] {
+            let id = client.submit_any().await;
+            let job = miner.take().await;
+            let mut proof = miner.proof(&job, "x");
+            if !result.is_string() {
+                proof.output_sha = Sha256Hex::of(canonical::to_string(&result).as_bytes());
+            }
+            proof.result = Some(result.clone());
+            miner.prove(&proof).await.expect(201);
+            let back = client.result(id).await;
+            assert_eq!((back.result, back.output_sha), (Some(result), Some(proof.output_sha)));
+        }
     }
 
     async fn a_batch_has_one_outcome_per_job(app: TestApp) {
@@ -199,7 +216,7 @@ on_both_engines! {
         client.submit_any().await;
         let second = miner.work().await.receipt;
         let one: Page<Receipt> = client.get(&of_job).await.expect(200).json();
-        assert_eq!(one.items, [first.clone()]);
+        assert_eq!(one.items, std::slice::from_ref(&first));
         let page: Page<Receipt> = miner.get("/v1/miner/receipts?limit=1").await.json();
         assert_eq!(page.items, [second]);
         let rest = format!("/v1/miner/receipts?limit=1&cursor={}", page.next.unwrap());
