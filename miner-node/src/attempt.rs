@@ -14,7 +14,7 @@ use protocol::{FailureCode, Job, Proof, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::coordinator::{Backoff, CallError, Remedy};
@@ -63,6 +63,7 @@ pub struct Attempt<'a> {
     job: Job,
     dir: JobDir,
     held: Arc<Held>,
+    _over: DropGuard,
 }
 
 impl<'a> Attempt<'a> {
@@ -73,12 +74,13 @@ impl<'a> Attempt<'a> {
     pub fn begin(node: &'a Node, job: Job, held: Arc<Held>) -> io::Result<Self> {
         node.outbox.forget(job.id);
         let dir = node.workspace.create(&job, node.now())?;
-        Ok(Self { node, job, dir, held })
+        Ok(Self::resume(node, job, dir, held))
     }
 
     /// At a job whose program had ended well when the node was interrupted.
     pub fn resume(node: &'a Node, job: Job, dir: JobDir, held: Arc<Held>) -> Self {
-        Self { node, job, dir, held }
+        let over = held.over.clone().drop_guard();
+        Self { node, job, dir, held, _over: over }
     }
 
     /// Works the job off. The receiver learns what became of the report; `None` where there is
@@ -230,8 +232,10 @@ impl<'a> Attempt<'a> {
             Some(StopReason::Shutdown) => {
                 Refusal::new(FailureCode::Crash, "the node is shutting down").into()
             }
+            // Not reported: the coordinator knows, and where it only took the lease back, a report
+            // of `E_CANCELED` would end the job for its client.
             Some(StopReason::Canceled) | None => {
-                Refusal::new(FailureCode::Canceled, "canceled").into()
+                Abandoned::Lost("canceled by the coordinator".to_owned())
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::miner::ActiveJob;
 use protocol::{Job, JobId, LeaseToken};
+use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::Interrupt;
 
@@ -28,6 +29,8 @@ pub struct Held {
     pub token: LeaseToken,
     /// Ends its program.
     pub interrupt: Interrupt,
+    /// Raised when nothing of the node works on it under this lease any more.
+    pub over: CancellationToken,
     reason: Mutex<Option<StopReason>>,
 }
 
@@ -49,18 +52,27 @@ impl Held {
 pub struct Leases(Mutex<BTreeMap<JobId, Arc<Held>>>);
 
 impl Leases {
-    /// Takes a job in. An older lease of the same job is lost with it.
-    pub fn take(&self, job: &Job) -> Arc<Held> {
+    /// Takes a job in. An older lease of the same job is lost with it: that attempt, which is
+    /// returned too, has to be over before the new one may touch the job's directory.
+    pub fn take(&self, job: &Job) -> (Arc<Held>, Option<Arc<Held>>) {
         let held = Arc::new(Held {
             id: job.id,
             token: job.lease.token,
             interrupt: Interrupt::default(),
+            over: CancellationToken::new(),
             reason: Mutex::new(None),
         });
-        if let Some(older) = lock(&self.0).insert(job.id, Arc::clone(&held)) {
+        let older = lock(&self.0).insert(job.id, Arc::clone(&held));
+        if let Some(older) = &older {
             older.stop(StopReason::LeaseLost);
+            older.interrupt.kill.cancel();
         }
-        held
+        (held, older)
+    }
+
+    /// Whether a job is held by this very lease.
+    pub fn holds(&self, id: JobId, token: LeaseToken) -> bool {
+        lock(&self.0).get(&id).is_some_and(|held| held.token == token)
     }
 
     /// Forgets a job whose report was answered, unless it was leased anew meanwhile.
@@ -119,10 +131,13 @@ mod tests {
     #[test]
     fn a_new_lease_of_the_same_job_stops_the_old_one() {
         let leases = Leases::default();
-        let old = leases.take(&job("hash"));
+        let (old, none) = leases.take(&job("hash"));
+        assert!(none.is_none());
         let mut again = job("hash");
         again.lease.token = LeaseToken::from_u128(9);
-        let new = leases.take(&again);
+        let (new, older) = leases.take(&again);
+        assert_eq!(older.map(|older| older.token), Some(old.token));
+        assert!(leases.holds(new.id, new.token) && !leases.holds(old.id, old.token));
         assert_eq!(old.stop_reason(), Some(StopReason::LeaseLost));
         assert_eq!(new.stop_reason(), None);
         leases.release(old.id, old.token);
@@ -138,7 +153,7 @@ mod tests {
         let named = leases.active();
         let mut again = job("hash");
         again.lease.token = LeaseToken::from_u128(9);
-        let new = leases.take(&again);
+        let (new, _) = leases.take(&again);
         leases.stop(&[new.id], &named, StopReason::Canceled);
         assert_eq!(new.stop_reason(), None);
         leases.stop(&[new.id], &leases.active(), StopReason::Canceled);
@@ -148,7 +163,7 @@ mod tests {
     #[test]
     fn the_first_reason_counts() {
         let leases = Leases::default();
-        let held = leases.take(&job("hash"));
+        let (held, _) = leases.take(&job("hash"));
         leases.stop(&[held.id], &leases.active(), StopReason::Canceled);
         leases.stop_all(StopReason::Shutdown, true);
         assert_eq!(held.stop_reason(), Some(StopReason::Canceled));

@@ -231,6 +231,10 @@ impl Node {
         token: LeaseToken,
         body: Body,
     ) -> Option<oneshot::Receiver<Settled>> {
+        if !self.leases.holds(id, token) {
+            // Leased anew meanwhile: the directory belongs to the new attempt.
+            return None;
+        }
         let report = Report { job_id: id, lease_token: token, idempotency_key: self.uuid(), body };
         match self.outbox.put(dir, report) {
             Ok(settled) => {

@@ -42,10 +42,10 @@ fn take_up(node: &Arc<Node>, crew: &TaskTracker, dir: JobDir, state: State) {
     let State { phase, job, run, .. } = state;
     let (id, token) = (job.id, job.lease.token);
     info!(event = "recovered", job_id = %id, "[JOB] recovered id={id} phase={phase:?}");
-    let held = node.leases.take(&job);
+    let (held, _) = node.leases.take(&job);
     if dir.report_file().exists() {
         match node.outbox.resume(&dir) {
-            Ok(_) => return,
+            Ok(_) => return held.over.cancel(),
             Err(error) => warn!(event = "bad_report", job_id = %id, "{error}"),
         }
     }
@@ -57,7 +57,10 @@ fn take_up(node: &Arc<Node>, crew: &TaskTracker, dir: JobDir, state: State) {
                 drop(attempt.prove(&record).await);
             });
         }
-        _ => drop(node.report(&dir, id, token, crashed(token))),
+        _ => {
+            drop(node.report(&dir, id, token, crashed(token)));
+            held.over.cancel();
+        }
     }
 }
 

@@ -116,15 +116,20 @@ impl Worker {
 
     fn start(&self, job: Job, place: Place) {
         let (node, ended) = (Arc::clone(&self.node), self.ended.clone());
-        let held = node.leases.take(&job);
+        let (held, older) = node.leases.take(&job);
         node.heartbeat_wake.notify_one();
         self.crew.spawn(async move {
             let id = job.id;
+            if let Some(older) = older {
+                // Two attempts at one job must not share its directory.
+                older.over.cancelled().await;
+            }
             let settled = match Attempt::begin(&node, job, Arc::clone(&held)) {
                 Ok(attempt) => attempt.run().await,
                 Err(error) => {
                     error!(event = "no_directory", job_id = %id, "job directory: {error}");
                     node.leases.release(id, held.token);
+                    held.over.cancel();
                     None
                 }
             };

@@ -5,19 +5,20 @@ use serde_json::json;
 
 use crate::rig::{Rig, eventually, exists, script_job};
 
-/// A call that is not answered for as long as the first life of the node lasts.
+/// A call that took effect, but is not answered for as long as the first life of the node lasts.
 const NEVER_MS: u64 = 25_000;
 
 #[tokio::test]
 async fn killed_while_leased() {
     let rig = Rig::with_faults(json!([
-        {"route": "POST /v1/miner/jobs/*/ack", "count": 1, "delay_ms": NEVER_MS, "drop": true},
+        {"route": "POST /v1/miner/jobs/*/ack", "count": 1, "after": true, "delay_ms": NEVER_MS, "drop": true},
     ]))
     .await;
     let mut job = script_job("echo done");
     job["max_attempts"] = json!(2);
     let mut process = rig.spawn();
     let id = rig.submit(job).await;
+    rig.mock.journal.wait_for(|call| call.path.ends_with("/ack")).await;
     rig.until_phase(id, "PULLING").await;
     process.kill();
     let _again = rig.spawn();
@@ -43,13 +44,14 @@ async fn killed_while_running() {
 #[tokio::test]
 async fn killed_while_uploading() {
     let rig = Rig::with_faults(json!([
-        {"route": "POST /v1/miner/jobs/*/artifacts", "count": 1, "delay_ms": NEVER_MS, "drop": true},
+        {"route": "POST /v1/miner/jobs/*/artifacts", "count": 1, "after": true, "delay_ms": NEVER_MS, "drop": true},
     ]))
     .await;
-    let mut job = script_job("echo result > result; echo ran >> /tmp/x; cat /tmp/x");
+    let mut job = script_job("echo result > result");
     job["artifacts"] = json!([{"path": "result"}]);
     let mut process = rig.spawn();
     let id = rig.submit(job).await;
+    rig.mock.journal.wait_for(|call| call.path.ends_with("/artifacts")).await;
     rig.until_phase(id, "UPLOADING").await;
     process.kill();
     let _again = rig.spawn();
