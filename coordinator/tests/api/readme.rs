@@ -1,0 +1,79 @@
+//! The tables of the README, held against the code: routes, error codes, failure codes, settings.
+
+use std::collections::BTreeSet;
+
+use coordinator::config::Config;
+use protocol::{ErrorCode, FailureCode};
+use serde_json::Value;
+
+const README: &str = include_str!("../../../README.md");
+const ROUTER: &str = include_str!("../../src/router.rs");
+
+/// The rows of the table under a heading, each cell without its backticks.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let start = format!("### {heading}\n");
+    let section = README.split_once(&start).unwrap().1;
+    let section = section.split_once("\n### ").map_or(section, |(section, _)| section);
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cell = |cell: &str| cell.trim_matches('`').to_owned();
+    // The first two are the header and the line under it.
+    rows.skip(2).map(|row| row.split(" | ").map(cell).collect()).collect()
+}
+
+/// The first cells of each row of a table, as one text each. No row may come twice.
+fn firsts(heading: &str, cells: usize) -> BTreeSet<String> {
+    let rows = table(heading);
+    let set: BTreeSet<_> = rows.iter().map(|row| row[..cells].join(" ")).collect();
+    assert_eq!(set.len(), rows.len(), "a row of {heading:?} comes twice");
+    set
+}
+
+#[test]
+fn routes() {
+    let mut routes = BTreeSet::new();
+    for route in ROUTER.split(".route(").skip(1) {
+        let (path, handlers) = route.trim_start()[1..].split_once('"').unwrap();
+        // Up to the next call on the router, which begins a line.
+        let handlers = handlers.split("\n        .").next().unwrap();
+        for method in ["get", "post", "put", "delete"] {
+            if handlers.contains(&format!("{method}(")) {
+                routes.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    assert_eq!(firsts("Routes", 2), routes);
+}
+
+#[test]
+fn error_codes() {
+    let codes = ErrorCode::ALL.iter().map(|code| format!("{} {code}", code.status()));
+    assert_eq!(firsts("Error codes", 2), codes.collect());
+}
+
+#[test]
+fn failure_codes() {
+    let codes = FailureCode::ALL.iter().map(ToString::to_string);
+    assert_eq!(firsts("Failure codes", 1), codes.collect());
+}
+
+#[test]
+fn settings() {
+    let mut settings = BTreeSet::new();
+    leaves("", &serde_json::to_value(Config::default()).unwrap(), &mut settings);
+    assert_eq!(firsts("Settings of the coordinator", 2), settings);
+}
+
+/// Every key with its default. A price is one value.
+fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(section) if !section.is_empty() && !section.contains_key("unit_price") => {
+            for (name, value) in section {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(&path, value, found);
+            }
+        }
+        leaf => {
+            found.insert(format!("{path} {leaf}"));
+        }
+    }
+}
