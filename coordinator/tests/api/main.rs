@@ -20,6 +20,7 @@ mod money;
 mod path;
 mod process;
 mod queue;
+mod readme;
 mod replicas;
 mod stored_replies;
 mod wallet;

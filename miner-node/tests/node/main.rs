@@ -6,5 +6,6 @@ mod command_line;
 mod crash;
 mod delivery;
 mod jobs;
+mod readme;
 mod rig;
 mod shutdown;
