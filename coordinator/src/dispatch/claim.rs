@@ -63,19 +63,17 @@ impl Desk<'_> {
         let wanted = wanted(&hands, &room, ready);
         let candidates = store::candidates(&mut tx, now, &wanted).await?;
         let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
-        let mut exhausted = exhausted(&wanted, &candidates);
-        let dealt = deal::deal(candidates.clone(), &hands, &mut room, kind_of);
-        // A class of which jobs are left over stays ready.
-        let leased: HashSet<JobId> = dealt.iter().map(|(_, candidate)| candidate.job_id).collect();
-        for left in candidates.iter().filter(|candidate| !leased.contains(&candidate.job_id)) {
-            exhausted.remove(&left.class_id);
-        }
-
+        let mut exhausted = short(&wanted, &candidates);
+        let dealt = deal::deal(candidates, &hands, &mut room, kind_of);
         let grants: Vec<Grant> = dealt
             .iter()
             .map(|(hand, candidate)| grant(&self.config.leases, now, &asks[*hand].miner, candidate))
             .collect();
         let granted = store::lease(&mut tx, now, &grants).await?;
+        // What is left, for example for miners that are not excluded from it, keeps a class ready.
+        for class in store::ready_among(&mut tx, &exhausted).await? {
+            exhausted.remove(&class);
+        }
         let raced = granted.len() < grants.len() || free.len() < miners.len();
         record(&mut tx, now, &granted, &miners).await?;
         let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
@@ -187,7 +185,7 @@ fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<
 }
 
 /// Classes of which fewer jobs came than were asked for.
-fn exhausted(wanted: &BTreeMap<i32, Wanted>, candidates: &[Candidate]) -> BTreeSet<i32> {
+fn short(wanted: &BTreeMap<i32, Wanted>, candidates: &[Candidate]) -> BTreeSet<i32> {
     let came = |class: i32| candidates.iter().filter(|c| c.class_id == class).count() as i64;
     wanted
         .iter()

@@ -1,6 +1,6 @@
 //! SQL of dispatch: what is ready, what can be claimed, who holds what.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use protocol::job::{Lease, SlotKind};
 use protocol::{JobId, JobState, LeaseToken, Name, Timestamp};
@@ -124,6 +124,25 @@ pub async fn ready_classes(tx: &mut Tx) -> Result<Vec<i32>, DbError> {
     let sql = "select c.class_id from classes c where exists
                (select 1 from queue q where q.class_id = c.class_id and q.state = 'QUEUED')";
     let rows = tx.rows(sql, Args::new()).await?;
+    rows.iter().map(|row| row.get("class_id")).collect()
+}
+
+/// Those of some classes that have a queued job.
+///
+/// # Errors
+/// Where the database does.
+pub async fn ready_among(tx: &mut Tx, classes: &BTreeSet<i32>) -> Result<Vec<i32>, DbError> {
+    if classes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let classes = Rows::list(tx.engine(), classes.iter().copied());
+    let sql = tx.either(
+        "select r.v as class_id from jsonb_to_recordset($1) as r(v int) where exists
+         (select 1 from queue q where q.class_id = r.v and q.state = 'QUEUED')",
+        "select r.value ->> 'v' as class_id from json_each($1) r where exists
+         (select 1 from queue q where q.class_id = r.value ->> 'v' and q.state = 'QUEUED')",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(classes)).await?;
     rows.iter().map(|row| row.get("class_id")).collect()
 }
 

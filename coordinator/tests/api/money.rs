@@ -1,12 +1,14 @@
 //! What is paid: exact, from the job's own price, within what the coordinator can vouch for.
 
+use coordinator::config::UnitPrice;
 use protocol::client::JobView;
+use protocol::job::UnitType;
 use protocol::proof::Credited;
 use protocol::wallet::Balance;
 use protocol::{Amount, ErrorCode, Job, Receipt, Sha256Hex, Units};
 use serde_json::{Map, Value, json};
 
-use crate::support::{TestApp, TestMiner, on_both_engines};
+use crate::support::{Request, TestApp, TestMiner, on_both_engines};
 
 /// A receipt for a job whose output is `done`, signed by the miner.
 pub fn signed_receipt(miner: &TestMiner<'_>, job: &Job, units: &str, id: &str) -> Receipt {
@@ -202,6 +204,68 @@ on_both_engines! {
         app.advance(3600);
         let paid: Credited = miner.prove(&miner.proof(&taken, "done")).await.expect(201).json();
         assert_eq!(paid.credited.to_string(), "0.1");
+        app.audit().await;
+    }
+
+    async fn late_work_is_paid_for_no_longer_than_the_job_may_run(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = gpu_miner(&app, "m1").await;
+        let job = json!({"workload": "llm_gen", "constraints": {"gpu": true}, "limits": {"max_runtime_s": 60}});
+        client.submit(job).await;
+        let taken = miner.take().await;
+        app.advance(500);
+        app.sweep().await;
+        let paid: Credited = miner.prove(&miner.proof(&taken, "done")).await.expect(201).json();
+        assert_eq!(paid.receipt.units.to_string(), "60");
+        app.audit().await;
+    }
+
+    async fn a_receipt_id_of_another_miner_does_no_harm(app: TestApp) {
+        let client = app.client("c1").await;
+        let miners = [gpu_miner(&app, "m1").await, gpu_miner(&app, "m2").await];
+        for miner in &miners {
+            client.submit(json!({"workload": "llm_gen", "constraints": {"gpu": true}})).await;
+            let job = miner.take().await;
+            app.advance(10);
+            let mut proof = miner.proof(&job, "done");
+            proof.receipt = Some(signed_receipt(miner, &job, "1", "r-1"));
+            miner.prove(&proof).await.expect(201);
+        }
+        app.audit().await;
+    }
+
+    async fn nobody_may_ask_for_more_tokens_than_the_operator_allows(app: TestApp) {
+        let app = TestApp::with(app.engine(), |config| {
+            let per_token = UnitPrice {
+                unit_type: UnitType::Tokens,
+                unit_price: "0.0001".parse().unwrap(),
+            };
+            config.prices.workloads.insert("llm_gen".parse().unwrap(), per_token);
+        })
+        .await;
+        let client = app.client("c1").await;
+        let job = json!({"workload": "llm_gen", "limits": {"max_tokens": 4_000_000_000_u32}});
+        let refused = client.post("/v1/jobs", job).await.refused(ErrorCode::InvalidPayload);
+        assert_eq!(refused.field(), "limits.max_tokens");
+    }
+
+    async fn a_key_that_was_used_for_another_proof_is_refused_and_harms_nobody(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        client.submit_any().await;
+        client.submit_any().await;
+        let (first, second) = (miner.take().await, miner.take().await);
+        app.advance(1);
+        let prove = |proof: protocol::Proof| {
+            let key = "8b7f6c9e-0d7a-4e1f-9a57-2f6b6f0f7f11";
+            miner.send(Request::post("/v1/miner/proof", proof).header("idempotency-key", key))
+        };
+        prove(miner.proof(&first, "done")).await.expect(201);
+        let other = miner.proof(&second, "done");
+        prove(other.clone()).await.refused(ErrorCode::IdempotencyKeyReused);
+        prove(other.clone()).await.refused(ErrorCode::IdempotencyKeyReused);
+        prove(miner.proof(&first, "done")).await.expect(201);
+        miner.prove(&other).await.expect(201);
         app.audit().await;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use protocol::{Job, JobState};
+use protocol::{ErrorCode, Job, JobState};
 use serde_json::json;
 
 use crate::support::{TestApp, on_both_engines};
@@ -183,5 +183,82 @@ on_both_engines! {
         app.advance(1);
         app.sweep().await;
         assert_eq!(client.job(kept.id).await.attempt, 2);
+    }
+
+    async fn a_long_job_that_lapses_is_tried_again_and_not_expired(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit(json!({"workload": "hash", "ttl_seconds": 60})).await;
+        let job = miner.take().await;
+        miner.ack(&job).await.expect(200);
+        for _ in 0..60 {
+            app.advance(20);
+            let active = json!([{"id": job.id, "lease_token": job.lease.token}]);
+            miner.heartbeat(json!({"active_jobs": active})).await.expect(200);
+            app.sweep().await;
+        }
+        app.advance(31);
+        app.sweep().await;
+        app.sweep().await;
+        let view = client.job(id).await;
+        assert_eq!((view.state, view.attempt), (JobState::Queued, 2));
+    }
+
+    async fn no_lease_is_taken_right_after_a_silence_of_the_coordinator(app: TestApp) {
+        let app = TestApp::with(app.engine(), |config| config.leases.start_grace_secs = 15).await;
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        let job = miner.take().await;
+        miner.ack(&job).await.expect(200);
+        app.sweep().await;
+        // Ten minutes without a sweep: the database was away, and nobody could renew.
+        app.advance(600);
+        app.sweep().await;
+        assert_eq!(client.job(id).await.state, JobState::Running);
+        for _ in 0..16 {
+            app.advance(1);
+            app.sweep().await;
+        }
+        assert_eq!(client.job(id).await.state, JobState::Queued);
+    }
+
+    async fn jobs_that_a_miner_denied_do_not_stand_in_front_of_others(app: TestApp) {
+        let client = app.client("c1").await;
+        let (picky, busy) = (app.registered("m1").await, app.registered("m2").await);
+        busy.heartbeat(json!({})).await.expect(200);
+        for _ in 0..12 {
+            client.submit_any().await;
+        }
+        for _ in 0..12 {
+            let job = picky.take().await;
+            picky.fail(&job, "E_DENY").await.expect(200);
+        }
+        assert_eq!(picky.next().await, None);
+        let id = client.submit_any().await;
+        assert_eq!(picky.take().await.id, id);
+        assert!(busy.next().await.is_some());
+    }
+
+    async fn a_miner_cannot_cancel_what_its_client_did_not(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        let job = miner.take().await;
+        miner.fail(&job, "E_CANCELED").await.expect(200);
+        assert_eq!(client.job(id).await.state, JobState::Queued);
+    }
+
+    async fn one_client_cannot_use_up_the_classes_of_all(app: TestApp) {
+        let app = TestApp::with(app.engine(), |config| config.limits.classes_per_client = 3).await;
+        let (many, one) = (app.client("many").await, app.client("one").await);
+        let job = |threads: u32| json!({"workload": "hash", "constraints": {"cpu_threads": threads}});
+        for threads in 1..=3 {
+            many.submit(job(threads)).await;
+        }
+        many.post("/v1/jobs", job(4)).await.refused(ErrorCode::Overloaded);
+        // What exists may be shared, and another client has room of its own.
+        many.submit(job(2)).await;
+        one.submit(job(5)).await;
     }
 }
