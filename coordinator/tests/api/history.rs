@@ -71,10 +71,10 @@ async fn step(
             }
         }
         8 => {
-            if let Some(id) = submitted.get(rng.random_range(0..submitted.len().max(1))) {
-                if rng.random_ratio(1, 4) {
-                    client.cancel(*id).await;
-                }
+            if let Some(id) = submitted.get(rng.random_range(0..submitted.len().max(1)))
+                && rng.random_ratio(1, 4)
+            {
+                client.cancel(*id).await;
             }
         }
         _ => {

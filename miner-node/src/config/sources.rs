@@ -1,5 +1,5 @@
 //! The four places where values are set, each read into a list of [`Setting`]s. Which of them wins
-//! is decided in [`super::load`].
+//! is decided in [`super::load()`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
