@@ -26,6 +26,23 @@ pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
     loaded.warnings.iter().map(|warning| Finding::warn("config", warning, fix)).collect()
 }
 
+/// As which user the node would run.
+pub(super) fn user() -> Finding {
+    root_or_not(rustix::process::geteuid().is_root())
+}
+
+fn root_or_not(is_root: bool) -> Finding {
+    if is_root {
+        Finding::warn(
+            "user",
+            "this is root: a flaw in the sandbox would cost the whole machine",
+            "run the node as a user of its own (User= in the unit)",
+        )
+    } else {
+        Finding::ok("user", "not root")
+    }
+}
+
 /// Work and state directory.
 pub(super) fn directories(config: &Config) -> Vec<Finding> {
     let mut findings = vec![directory("work dir", &config.workspace.root)];
@@ -147,5 +164,17 @@ pub(super) fn allowlist(config: &Config) -> Finding {
             Finding::ok("allowlist", names.join(", "))
         }
         Err(error) => Finding::fail("allowlist", error.to_string(), "correct that file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn root_is_warned() {
+        assert_eq!(root_or_not(true).status, Status::Warn);
+        assert_eq!(root_or_not(false).status, Status::Ok);
     }
 }

@@ -75,6 +75,7 @@ pub fn main(loaded: Result<Loaded, ConfigError>, json: bool) -> ExitCode {
 
 fn examine(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = machine::config(loaded);
+    findings.push(machine::user());
     findings.extend(machine::directories(&loaded.config));
     findings.push(machine::signing_key(&loaded.config));
     findings.push(machine::accelerator(&loaded.config));

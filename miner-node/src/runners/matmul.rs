@@ -49,10 +49,7 @@ pub(super) fn bench(
     }
     let seconds = started.elapsed().as_secs_f64();
     writeln!(out, "throughput_ops={rounds}, seconds={seconds:.4}")?;
-    writeln!(
-        out,
-        "engine=native (no torch on this node), device=cpu, dtype=f32, size={size}, threads={threads}"
-    )
+    writeln!(out, "engine=native, device=cpu, dtype=f32, size={size}, threads={threads}")
 }
 
 /// A square matrix of `f32`, padded with zeros to whole panels, row by row.

@@ -11,7 +11,7 @@ const SYSTEM: [&str; 4] = ["/bin", "/lib", "/lib64", "/sbin"];
 /// What programs need of `/etc` in order to start; nothing in it is about this host.
 const ETC: [&str; 2] = ["/etc/alternatives", "/etc/ld.so.cache"];
 
-/// Size of the private `/tmp`, in bytes: it is memory.
+/// Size of the private `/tmp` and of `/dev/shm`, in bytes each: it is memory.
 const TMP_BYTES: u64 = 64 << 20;
 
 /// Open files per process.
@@ -102,15 +102,22 @@ fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
     for path in ETC {
         line.bind("--ro-bind-try", Path::new(path), path);
     }
-    line.all(["--proc", "/proc", "--dev", "/dev", "--size"]).add(TMP_BYTES.to_string());
-    line.all(["--tmpfs", "/tmp"]);
+    line.all(["--proc", "/proc", "--dev", "/dev"]);
+    for memory in ["/dev/shm", "/tmp"] {
+        line.add("--size").add(TMP_BYTES.to_string()).add("--tmpfs").add(memory);
+    }
     for shown in &command.shown {
         line.bind("--ro-bind", &shown.host, &shown.inside);
     }
     line.bind("--bind", &places.work, WORK_DIR);
     line.bind("--ro-bind", &places.input, INPUT_DIR);
-    // The root of the sandbox is a tmpfs: without this the job could fill memory through it.
-    line.all(["--remount-ro", "/", "--chdir", WORK_DIR]);
+    // bubblewrap leaves all of these writable. The host's settings in /proc/sys belong to the
+    // global uid 0: without capabilities, but run by root, a job could change them and so escape.
+    // /dev and / are a tmpfs without a size: the job could fill memory through them.
+    for mount in ["/proc", "/dev", "/"] {
+        line.add("--remount-ro").add(mount);
+    }
+    line.add("--chdir").add(WORK_DIR);
     line.0
 }
 

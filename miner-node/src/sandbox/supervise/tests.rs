@@ -96,9 +96,39 @@ async fn only_the_work_directory_can_be_written() {
     );
     std::fs::write(case.places().input.join("given"), "read me").unwrap();
     assert_eq!(case.run().await.ending, Ending::Exited(0));
-    // A sandbox's /dev is its own tmpfs of a few nodes.
-    assert_eq!(case.stdout().replace("wrote /dev\n", ""), "read me");
+    assert_eq!(case.stdout(), "read me");
     assert_eq!(std::fs::read_to_string(case.places().work.join("kept")).unwrap(), "kept\n");
+}
+
+/// Says how an attempt to open a file for writing ended; nothing is ever written.
+const TRY_OPEN: &str = r#"try() { (exec 3>>"$1") 2>&1 | sed 's/.*: //'; }; "#;
+
+#[tokio::test]
+async fn settings_of_the_kernel_cannot_be_written() {
+    // As root this is the difference between a sandbox and none: the kernel asks for the global
+    // uid 0 only, not for a capability.
+    let case = Case::sh(&format!(
+        "{TRY_OPEN} for file in kernel/core_pattern kernel/hostname vm/overcommit_memory; do \
+         try /proc/sys/$file; done; try /proc/self/oom_score_adj; \
+         cut -c 1-5 /proc/self/status | head -1"
+    ));
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    let out = case.stdout();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[..4], ["Read-only file system"; 4], "{out}");
+    // /proc itself works.
+    assert_eq!(lines[4..], ["Name:"], "{out}");
+}
+
+#[tokio::test]
+async fn memory_cannot_be_filled_through_file_systems() {
+    let case = Case::sh(
+        "for d in /dev /dev/pts; do touch $d/x 2>/dev/null && echo wrote $d; done; \
+         for d in /dev/shm /tmp; do touch $d/x && df -B1 --output=size $d | tail -1 | tr -d ' '; done; \
+         echo fine > /dev/null && head -c 3 /dev/urandom | wc -c",
+    );
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    assert_eq!(case.stdout(), "67108864\n67108864\n3\n");
 }
 
 #[tokio::test]
