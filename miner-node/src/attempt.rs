@@ -294,6 +294,8 @@ impl<'a> Attempt<'a> {
                 warn!(event = "job_lost", job_id = %id, "[JOB] lost id={id}: {why}");
                 self.node.leases.release(id, self.held.token);
                 self.node.finish(&self.dir, self.held.token, Phase::Failed, Some(why));
+                // A newer attempt waits until this one is over: the directory is still ours.
+                self.node.strip(&self.dir);
                 return None;
             }
             Err(Abandoned::Suspended) => {

@@ -1,9 +1,9 @@
 //! Who the node is: its stable label and the Ed25519 key that signs its receipts, both kept in the
 //! state directory. What is signed with it lives in `receipts`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -13,6 +13,7 @@ use rand::CryptoRng;
 use rustix::fs::FlockOperation;
 
 use crate::config::Config;
+use crate::private::{self, NotPrivate};
 
 /// The signing key: 64 hex digits.
 const KEY_FILE: &str = "signing.key";
@@ -46,6 +47,9 @@ pub enum IdentityError {
         /// Why.
         error: io::Error,
     },
+    /// Others can change the directory.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// Others can read the key.
     #[error("{} can be read by others (mode {mode:03o}); run: chmod 600 {}", path.display(), path.display())]
     Exposed {
@@ -96,7 +100,7 @@ impl Identity {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, IdentityError> {
         let directory = config.state_dir();
-        make_private_directory(directory)?;
+        private::directory(directory)?;
         let key = load_or_create_key(&directory.join(KEY_FILE), rng)?;
         let node_id = match &config.node_id {
             Some(id) => id.clone(),
@@ -133,15 +137,9 @@ pub struct StateLock {
 /// Another node has it, or the directory cannot be used.
 pub fn lock(config: &Config) -> Result<StateLock, IdentityError> {
     let directory = config.state_dir();
-    make_private_directory(directory)?;
+    private::directory(directory)?;
     let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(at(&path))?;
+    let file = private::file().create(true).truncate(false).open(&path).map_err(at(&path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(StateLock { _file: file }),
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -157,7 +155,7 @@ pub fn lock(config: &Config) -> Result<StateLock, IdentityError> {
 /// The file exists or cannot be written.
 pub fn generate_key(path: &Path, rng: &mut impl CryptoRng) -> Result<SigningKey, IdentityError> {
     if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-        make_private_directory(directory)?;
+        private::directory(directory)?;
     }
     let key = SigningKey::generate(rng);
     let text = format!("{}\n", hex::encode(key.to_bytes()));
@@ -237,10 +235,6 @@ fn read_text(path: &Path, file: File) -> Result<String, IdentityError> {
     Ok(text)
 }
 
-fn make_private_directory(path: &Path) -> Result<(), IdentityError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
-}
-
 fn at(path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
     let path = path.to_owned();
     move |error| IdentityError::Io { path, error }
@@ -262,7 +256,7 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    let mut file = private::file().create_new(true).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -333,6 +327,17 @@ mod tests {
         assert_eq!(read_key(&path).unwrap().to_bytes(), key.to_bytes());
         let shown = format!("{:?}", Identity { node_id: "a".parse().unwrap(), key: key.clone() });
         assert!(!shown.contains(&hex::encode(key.to_bytes())));
+    }
+
+    #[test]
+    fn nothing_is_written_where_others_can_write() {
+        let directory = TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.workspace.root = directory.path().to_owned();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(lock(&config), Err(IdentityError::NotPrivate(_))));
+        assert!(matches!(identity(&config, 1), Err(IdentityError::NotPrivate(_))));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -45,6 +45,16 @@ impl From<CallError> for InputError {
     }
 }
 
+/// A host of files does not speak the protocol: its refusals are final by their status alone.
+fn foreign(error: CallError) -> InputError {
+    match error {
+        CallError::Refused { status: 300..=407 | 409..=424 | 426..=428 | 430..=499, .. } => {
+            refused(format!("input: {error}").replace("coordinator", "its host"))
+        }
+        other => InputError::from(other),
+    }
+}
+
 fn refused(why: String) -> InputError {
     InputError::Refused(Refusal::new(FailureCode::Input, why))
 }
@@ -64,7 +74,10 @@ pub async fn fetch(
     }
     let response = match &file.url {
         None => source.coordinator.input(file.sha256, source.job, source.token).await?,
-        Some(url) => source.coordinator.foreign_input(allowed(url, source.accept)?).await?,
+        Some(url) => {
+            let response = source.coordinator.foreign_input(allowed(url, source.accept)?).await;
+            response.map_err(foreign)?
+        }
     };
     let path = directory.join(file.name.as_str());
     let local = |error: std::io::Error| {
@@ -121,6 +134,16 @@ fn allowed(url: &str, accept: &Accept) -> Result<Url, InputError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_of_files_refuses_for_good() {
+        for (status, is_final) in
+            [(404, true), (403, true), (302, true), (429, false), (503, false)]
+        {
+            let error = foreign(CallError::refused(status, None, b""));
+            assert_eq!(matches!(error, InputError::Refused(_)), is_final, "{status}");
+        }
+    }
 
     #[test]
     fn only_hosts_that_the_owner_named() {

@@ -16,6 +16,7 @@ pub mod loops;
 pub mod node;
 pub mod outbox;
 pub mod output;
+pub mod private;
 pub mod progress;
 pub mod receipts;
 pub mod recovery;

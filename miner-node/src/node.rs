@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::job::SlotKind;
-use protocol::{Job, JobId, LeaseToken, MinerCapabilities, Timestamp};
+use protocol::miner::Fail;
+use protocol::{FailureCode, Job, JobId, LeaseToken, MinerCapabilities, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{error, info, warn};
@@ -87,6 +88,7 @@ pub struct Node {
     sensors: Arc<Mutex<Sensors>>,
     offset_micros: AtomicI64,
     complained_at: AtomicU64,
+    complained_of_space_at: AtomicU64,
 }
 
 /// How the node stands with the coordinator.
@@ -152,6 +154,7 @@ impl Node {
             sensors: Arc::new(Mutex::new(sensors)),
             offset_micros: AtomicI64::new(0),
             complained_at: AtomicU64::new(0),
+            complained_of_space_at: AtomicU64::new(0),
         }))
     }
 
@@ -236,16 +239,57 @@ impl Node {
             return None;
         }
         let report = Report { job_id: id, lease_token: token, idempotency_key: self.uuid(), body };
-        match self.outbox.put(dir, report) {
-            Ok(settled) => {
-                self.finish(dir, token, Phase::RetryWait, None);
-                Some(settled)
-            }
+        if matches!(report.body, Body::Fail(_)) {
+            // First, because the report may need the room.
+            self.strip(dir);
+        }
+        let settled = match self.outbox.put(dir, report.clone()) {
+            Ok(settled) => settled,
             Err(error) => {
-                error!(event = "report_lost", job_id = %id, "report cannot be written: {error}");
-                self.leases.release(id, token);
-                None
+                error!(event = "report_unsaved", job_id = %id, "report cannot be written: {error}");
+                self.strip(dir);
+                let again = self.outbox.put(dir, report.clone());
+                again.unwrap_or_else(|_| self.outbox.send_unsaved(dir, report))
             }
+        };
+        self.finish(dir, token, Phase::RetryWait, None);
+        self.strip(dir);
+        Some(settled)
+    }
+
+    /// Has a job that could not be begun given back at once, though nothing of it is on disk.
+    pub fn report_not_begun(
+        &self,
+        id: JobId,
+        token: LeaseToken,
+        why: &io::Error,
+    ) -> oneshot::Receiver<Settled> {
+        let fail = Fail {
+            lease_token: Some(token),
+            error_code: FailureCode::Internal,
+            error_message: Some(format!("node: job directory: {why}")),
+            metrics: Map::new(),
+            logs_tail: None,
+        };
+        let (job_id, idempotency_key) = (id, self.uuid());
+        let report = Report { job_id, lease_token: token, idempotency_key, body: Body::Fail(fail) };
+        self.outbox.send_unsaved(&self.workspace.job(id), report)
+    }
+
+    /// Gives back the room that a job took which has ended.
+    pub fn strip(&self, dir: &JobDir) {
+        if let Err(error) = self.workspace.strip(dir) {
+            warn!(event = "strip_failed", "{}: {error}", dir.path().display());
+        }
+    }
+
+    /// Why there is no room for jobs, if there is none.
+    pub fn lack_of_space(&self) -> Option<String> {
+        let floor = self.config.workspace.min_free_mb;
+        match self.workspace.free_mb() {
+            Ok(free) if free >= floor.into() => None,
+            Ok(free) => Some(format!("{free} MiB free, workspace.min_free_mb is {floor}")),
+            Err(error) => Some(error.to_string()),
         }
     }
 
@@ -257,7 +301,8 @@ impl Node {
             }
             _ => Ok(()),
         };
-        if let Err(error) = write() {
+        // A job whose directory could not be made has no state either; that is told already.
+        if let Err(error) = write().or_else(missing_is_fine) {
             error!(event = "state_lost", "{}: {error}", dir.path().display());
         }
     }
@@ -269,12 +314,32 @@ impl Node {
 
     /// Tells the owner, at most once a minute, what only the owner can put right.
     pub fn complain(&self, what: &dyn std::fmt::Display) {
-        let now = u64::try_from(clock::now().micros()).unwrap_or(0);
-        let last = self.complained_at.load(Ordering::Relaxed);
-        if now.saturating_sub(last) >= COMPLAINT_PAUSE_MICROS {
-            self.complained_at.store(now, Ordering::Relaxed);
+        self.rarely(&self.complained_at, || {
             warn!(event = "refused", "{what}; check API_KEY, COORD_URL and the node's version");
+        });
+    }
+
+    /// The same for a disk that is full.
+    pub fn complain_of_space(&self, what: &str) {
+        self.rarely(&self.complained_of_space_at, || {
+            warn!(event = "no_space", "no job is taken, there is too little space: {what}");
+        });
+    }
+
+    fn rarely(&self, told_at: &AtomicU64, tell: impl FnOnce()) {
+        let now = u64::try_from(clock::now().micros()).unwrap_or(0);
+        let last = told_at.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= COMPLAINT_PAUSE_MICROS {
+            told_at.store(now, Ordering::Relaxed);
+            tell();
         }
+    }
+}
+
+fn missing_is_fine(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
+        _ => Err(error),
     }
 }
 

@@ -104,6 +104,12 @@ impl Outbox {
         Ok(self.queue(dir.clone(), report))
     }
 
+    /// Has a report sent that could not be put on disk: better told and forgotten in a crash than
+    /// not told at all.
+    pub fn send_unsaved(&self, dir: &JobDir, report: Report) -> oneshot::Receiver<Settled> {
+        self.queue(dir.clone(), report)
+    }
+
     /// Has a report sent that is on disk already.
     ///
     /// # Errors

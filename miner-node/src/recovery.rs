@@ -29,13 +29,26 @@ pub fn recover(node: &Arc<Node>, crew: &TaskTracker) -> io::Result<()> {
     }
     for dir in node.workspace.jobs()? {
         match dir.state() {
-            Ok(state) if state.phase.is_over() => {}
+            Ok(state) if state.phase.is_over() => node.strip(&dir),
             Ok(state) => take_up(node, crew, dir, state),
             // It is written before the job is acknowledged: the lease goes back by itself.
-            Err(error) => warn!(event = "bad_state", "{}: {error}", dir.path().display()),
+            Err(error) => {
+                warn!(event = "bad_state", "{}: {error}", dir.path().display());
+                if is_no_state(&error) {
+                    node.workspace.trash().toss(dir.path())?;
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Whether there is no state, or one that will never be readable.
+fn is_no_state(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn take_up(node: &Arc<Node>, crew: &TaskTracker, dir: JobDir, state: State) {

@@ -11,7 +11,7 @@ use crate::config::{Config, Environment, Loaded};
 use crate::identity::{self, Identity, IdentityError};
 use crate::loops::{self, Options, Outcome, Stop};
 use crate::node::{Node, NodeError};
-use crate::{clock, telemetry};
+use crate::{clock, private, telemetry};
 
 /// How long threads that wait for a driver or a disk may keep the process from ending.
 const LAST_THREADS: Duration = Duration::from_secs(2);
@@ -41,6 +41,8 @@ impl Run {
 
     fn start(&self, loaded: Loaded) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let Loaded { config, warnings, origins, .. } = loaded;
+        // Before anything is written: somebody else may have made it and be waiting for that.
+        private::directory(&config.workspace.root)?;
         let _lock = identity::lock(&config)?;
         let identity = who(&config)?;
         let secret = config.coordinator.auth_token.clone();

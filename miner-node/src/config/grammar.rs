@@ -99,6 +99,17 @@ pub fn value(raw: &str, names: &impl Names) -> Result<Expanded, GrammarError> {
     }
 }
 
+/// A value as it stands in a file, without quotes and without the comment behind it; nothing is
+/// expanded, and `None` where it is broken.
+pub fn plain(raw: &str) -> Option<&str> {
+    let raw = raw.trim();
+    match raw.chars().next() {
+        Some('"') => split_double_quoted(&raw[1..]).ok().map(|(inside, _)| inside),
+        Some('\'') => raw[1..].split_once('\'').map(|(inside, _)| inside),
+        _ => Some(before_comment(raw)),
+    }
+}
+
 /// Expands `$(hostname)` and `${VAR}` in a value that needs no unquoting.
 ///
 /// # Errors

@@ -63,6 +63,7 @@ pub static KEYS: &[Key] = &[
     key("resources.max_input_mb", Kind::Number, &[]),
     key("resources.max_output_mb", Kind::Number, &[]),
     key("workspace.root", Kind::Text, &["WORK_DIR"]),
+    key("workspace.min_free_mb", Kind::Number, &[]),
     key("workspace.keep_success_h", Kind::Number, &[]),
     key("workspace.keep_failed_h", Kind::Number, &[]),
     key("shutdown.grace_s", Kind::Number, &[]),

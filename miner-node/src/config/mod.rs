@@ -188,6 +188,8 @@ pub struct Resources {
 pub struct Workspace {
     /// The directory (`WORK_DIR`); jobs are in `jobs/` below it.
     pub root: PathBuf,
+    /// With less free space than this, in MiB, no job is taken; 0: never mind.
+    pub min_free_mb: u32,
     /// How long a finished job's files are kept, in hours.
     pub keep_success_h: u32,
     /// How long a failed job's files are kept, in hours.
@@ -317,7 +319,12 @@ impl Default for Resources {
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { root: PathBuf::from("/var/lib/aitbc/miner"), keep_success_h: 24, keep_failed_h: 168 }
+        Self {
+            root: PathBuf::from("/var/lib/aitbc/miner"),
+            min_free_mb: 1024,
+            keep_success_h: 24,
+            keep_failed_h: 168,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Collected {
     pub settings: Vec<Setting>,
     /// What is odd but works.
     pub warnings: Vec<String>,
+    /// What `miner.conf` says, by name and as it stands there, without quotes and comments.
+    plain: BTreeMap<String, String>,
 }
 
 impl Collected {
@@ -136,6 +138,9 @@ impl Collected {
                 return Err(unknown_name(assignment.name, &origin));
             };
             let value = self.value(key, assignment.name, assignment.raw, &origin, &scope)?;
+            if let Some(plain) = grammar::plain(assignment.raw) {
+                self.plain.insert(assignment.name.to_owned(), plain.to_owned());
+            }
             scope.earlier.insert(assignment.name.to_owned(), value.clone());
             if let Some((first, _)) =
                 found.insert(assignment.name.to_owned(), (origin.clone(), value))
@@ -156,6 +161,7 @@ impl Collected {
         for (name, raw) in &environment.variables {
             let origin = Origin::Environment(name.clone());
             if let Some(key) = keys::by_name(name) {
+                let raw = self.without_comment(key, name, raw);
                 let value = self.value(key, name, raw, &origin, environment)?;
                 found.insert(name.clone(), (origin, value));
             } else if let Some(rest) = name.strip_prefix(keys::PREFIX) {
@@ -163,6 +169,22 @@ impl Collected {
             }
         }
         self.add_named(found)
+    }
+
+    /// systemd drops the blanks between a closing quote and the comment behind it: the seed's unit
+    /// hands the seed's file over as `https://x# Coordinator base URL`.
+    fn without_comment<'a>(&self, key: &Key, name: &str, raw: &'a str) -> &'a str {
+        if raw.starts_with(['"', '\'']) || !key.names.contains(&name) {
+            return raw;
+        }
+        if let Some(plain) = self.plain.get(name).filter(|plain| !plain.is_empty())
+            && let Some(rest) = raw.strip_prefix(plain.as_str())
+            && rest.trim_start().starts_with('#')
+        {
+            return &raw[..plain.len()];
+        }
+        // No short name takes a value in which this could stand.
+        raw.split_once("# ").map_or(raw, |(value, _)| value.trim_end())
     }
 
     /// The environment is shared: a name that only begins like ours may be another program's, but

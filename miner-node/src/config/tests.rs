@@ -154,6 +154,40 @@ fn the_environment_follows_the_same_grammar() {
     assert_eq!(config.coordinator.base_url.to_string(), "https://c.example.net");
 }
 
+/// What systemd 252 makes of [`SEED_SAMPLE`] as `EnvironmentFile=`.
+const SEED_ENVIRONMENT: [(&str, &str); 9] = [
+    ("COORD_URL", "https://coordinator.example.net# Coordinator base URL"),
+    ("WALLET_ADDR", "wallet1qxy2kgdygjrsqtzq2n0yrf...# Your payout address"),
+    ("API_KEY", "REPLACE_WITH_WALLET_API_KEY# Wallet‑issued key for auth"),
+    ("MINER_ID", "$(hostname)-gpu0# Any stable node label"),
+    ("WORK_DIR", "/tmp/aitbc-work# Scratch space"),
+    ("HEARTBEAT_SECS", "20                                # Health ping interval"),
+    ("JOB_POLL_SECS", "3                                  # Fetch cadence"),
+    ("MAX_CONCURRENCY", "1                                # Inference job slots"),
+    ("ACCEL_MODE", "auto"),
+];
+
+#[test]
+fn the_seeds_unit_with_the_seeds_file_starts_the_node() {
+    let with_environment = |case: Case| {
+        SEED_ENVIRONMENT.iter().fold(case, |case, (name, value)| case.variable(name, value))
+    };
+    let expected = conf(SEED_SAMPLE).loaded().config;
+    assert_eq!(with_environment(conf(SEED_SAMPLE)).loaded().config, expected);
+    // The node may be told of no file, or not be allowed to read it.
+    assert_eq!(with_environment(Case::new()).loaded().config, expected);
+    // No blank in the comment: then only the file tells what is value and what comment.
+    let case = conf("COORD_URL=\"https://c.example.net/#/a\" #here\n")
+        .variable("COORD_URL", "https://c.example.net/#/a#here");
+    assert!(case.error().contains("COORD_URL"), "a fragment is no part of a base URL");
+    let case = conf("MINER_ID='a#b' #here\n").variable("MINER_ID", "a#b#here");
+    assert_eq!(case.loaded().config.node_id.unwrap().as_str(), "a#b");
+    assert_eq!(
+        conf("MINER_ID=a\n").variable("MINER_ID", "a#b").loaded().config.node_id.unwrap().as_str(),
+        "a",
+    );
+}
+
 #[test]
 fn commands_are_left_alone_with_a_warning() {
     let loaded = conf("MINER_ID=$(id)\n").loaded();

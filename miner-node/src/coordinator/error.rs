@@ -59,7 +59,7 @@ impl CallError {
         Self::Local(error.to_string())
     }
 
-    pub(super) fn refused(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    pub(crate) fn refused(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let (code, message, details) = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) => (body.error.code, body.error.message, body.error.details),
             Err(_) => (String::new(), "no explanation".to_owned(), Map::new()),
@@ -94,8 +94,10 @@ impl CallError {
                     _,
                 ) => Remedy::Drop,
                 (_, 401 | 403 | 426) => Remedy::Owner,
-                (_, 408 | 425 | 429 | 500 | 502 | 503 | 504) => Remedy::Retry(*retry_after),
-                _ => Remedy::GiveUp,
+                // Only the coordinator itself, in words that this build knows, can end a matter.
+                // Everything else (a redirect, a gateway's page, a code of the future) may pass.
+                (Some(_), 400..=499) if !matches!(status, 408 | 425 | 429) => Remedy::GiveUp,
+                _ => Remedy::Retry(*retry_after),
             },
         }
     }
@@ -155,6 +157,9 @@ mod tests {
             (404, "JOB_NOT_FOUND", Remedy::Drop),
             (409, "LEASE_LOST", Remedy::Drop),
             (409, "CONFLICT_STATE", Remedy::Drop),
+            (409, "SOMETHING_NEW", later),
+            (501, "INTERNAL", later),
+            (429, "BAD_SIGNATURE", later),
             (422, "BAD_SIGNATURE", Remedy::GiveUp),
             (400, "INVALID_JSON", Remedy::GiveUp),
         ] {
@@ -172,8 +177,12 @@ mod tests {
 
     #[test]
     fn a_proxy_in_between_is_not_the_coordinator() {
-        let error = CallError::refused(502, None, b"<html>bad gateway</html>");
-        assert_eq!(error.remedy(), Remedy::Retry(None));
-        assert_eq!(error.code(), None);
+        let page = b"<html>not here</html>";
+        for status in [301, 302, 307, 400, 404, 405, 413, 415, 422, 499, 501, 502, 504, 520, 524] {
+            let error = CallError::refused(status, None, page);
+            assert_eq!(error.remedy(), Remedy::Retry(None), "{status}");
+            assert_eq!(error.code(), None);
+        }
+        assert_eq!(CallError::refused(403, None, page).remedy(), Remedy::Owner);
     }
 }

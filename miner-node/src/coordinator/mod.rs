@@ -16,9 +16,11 @@ use protocol::{
 };
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_util::io::ReaderStream;
 
 mod backoff;
@@ -32,8 +34,14 @@ use crate::config::{self, BaseUrl, Secret};
 /// The largest reply that is read, in bytes.
 const LARGEST_REPLY: usize = 4 << 20;
 
-/// How long an upload may take at most; a stalled one ends earlier, by the read time-out.
-const LONGEST_UPLOAD: Duration = Duration::from_secs(6 * 3600);
+/// How long a transfer of files may take at most; a stalled one ends earlier.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(6 * 3600);
+
+/// How long a transfer may stand still.
+const LONGEST_STALL: Duration = Duration::from_secs(30);
+
+/// How long the coordinator may take over an upload that it has in full.
+const LONGEST_DIGESTION: Duration = Duration::from_secs(120);
 
 /// Header under which a repeated call is recognised.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -44,6 +52,8 @@ pub struct Coordinator {
     base: BaseUrl,
     token: Option<Secret>,
     client: Client,
+    /// For what is downloaded: calls that wait for an answer may be silent for longer.
+    downloads: Client,
     timeout: Duration,
 }
 
@@ -69,25 +79,13 @@ impl Coordinator {
     /// # Errors
     /// Where the CA file is bad or TLS cannot be set up.
     pub fn new(config: &config::Coordinator) -> Result<Self, ClientError> {
-        let version = HeaderValue::from(PROTOCOL_VERSION);
-        let timeout = Duration::from_secs(config.timeout_s.into());
-        let mut builder = Client::builder()
-            .user_agent(concat!("miner-node/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(
-                reqwest::header::HeaderName::from_static(PROTOCOL_HEADER),
-                version,
-            )]))
-            .connect_timeout(Duration::from_secs(config.connect_timeout_s.into()))
-            // The key goes to the coordinator and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(path) = &config.ca_file {
-            builder = builder.tls_certs_merge(certificates(path)?);
-        }
+        let builder = || builder(config);
         Ok(Self {
             base: config.base_url.clone(),
             token: config.auth_token.clone(),
-            client: builder.build()?,
-            timeout,
+            client: builder()?.build()?,
+            downloads: builder()?.read_timeout(LONGEST_STALL).build()?,
+            timeout: Duration::from_secs(config.timeout_s.into()),
         })
     }
 
@@ -204,17 +202,24 @@ impl Coordinator {
         let metadata =
             Part::text(metadata).mime_str("application/json").map_err(CallError::local)?;
         let mut form = Form::new().part("metadata", metadata);
+        let (moved, movement) = watch::channel(());
         for artifact in artifacts {
             let path = directory.join(artifact.path.as_str());
             let file = tokio::fs::File::open(path).await.map_err(CallError::local)?;
-            let body = reqwest::Body::wrap_stream(ReaderStream::new(file));
+            let moved = moved.clone();
+            let pieces = ReaderStream::new(file).inspect(move |_| moved.send_replace(()));
+            let body = reqwest::Body::wrap_stream(pieces);
             let part = Part::stream_with_length(body, artifact.bytes)
                 .file_name(artifact.path.as_str().to_owned());
             form = form.part("artifact", part);
         }
         let url = self.base.endpoint(&about(job, "artifacts"));
-        let request = self.client.post(url).timeout(LONGEST_UPLOAD).multipart(form);
-        read_json(self.send(request).await?).await
+        let request = self.client.post(url).timeout(LONGEST_TRANSFER).multipart(form);
+        drop(moved);
+        tokio::select! {
+            response = self.send(request) => read_json(response?).await,
+            () = stall(movement) => Err(CallError::Unreachable("the upload stands still".to_owned())),
+        }
     }
 
     /// Starts fetching an input that the coordinator keeps.
@@ -231,7 +236,7 @@ impl Coordinator {
         url.query_pairs_mut()
             .append_pair("job", &job.to_string())
             .append_pair("lease_token", &token.to_string());
-        self.send(self.client.get(url).timeout(LONGEST_UPLOAD)).await
+        self.send(self.downloads.get(url).timeout(LONGEST_TRANSFER)).await
     }
 
     /// Starts fetching an input from elsewhere, without the key.
@@ -239,7 +244,7 @@ impl Coordinator {
     /// # Errors
     /// See [`CallError`].
     pub async fn foreign_input(&self, url: Url) -> Result<Response, CallError> {
-        checked(self.client.get(url).timeout(LONGEST_UPLOAD).send().await?).await
+        checked(self.downloads.get(url).timeout(LONGEST_TRANSFER).send().await?).await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -262,6 +267,37 @@ impl Coordinator {
             None => request,
         };
         checked(request.send().await?).await
+    }
+}
+
+fn builder(config: &config::Coordinator) -> Result<ClientBuilder, ClientError> {
+    let version = HeaderValue::from(PROTOCOL_VERSION);
+    let name = reqwest::header::HeaderName::from_static(PROTOCOL_HEADER);
+    let mut builder = Client::builder()
+        .user_agent(concat!("miner-node/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(name, version)]))
+        .connect_timeout(Duration::from_secs(config.connect_timeout_s.into()))
+        // The key goes to the coordinator and nowhere else.
+        .redirect(reqwest::redirect::Policy::none());
+    if !config.base_url.is_https() {
+        // A proxy would read the key, even on the way to this very machine.
+        builder = builder.no_proxy();
+    }
+    match &config.ca_file {
+        Some(path) => Ok(builder.tls_certs_merge(certificates(path)?)),
+        None => Ok(builder),
+    }
+}
+
+/// Ends when an upload whose pieces raise `movement` stands still, or, once it is all sent, is not
+/// answered. The client's own read time-out would run from the first byte of the upload.
+async fn stall(mut movement: watch::Receiver<()>) {
+    loop {
+        match timeout(LONGEST_STALL, movement.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return sleep(LONGEST_DIGESTION).await,
+            Err(_) => return,
+        }
     }
 }
 
@@ -302,4 +338,34 @@ async fn read(response: Response) -> Result<Vec<u8>, CallError> {
         }
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_take_long_but_not_stand_still() {
+        let (moved, movement) = watch::channel(());
+        let started = Instant::now();
+        let sending = async {
+            for _ in 0..100 {
+                sleep(Duration::from_secs(20)).await;
+                moved.send_replace(());
+            }
+        };
+        let ((), ()) = tokio::join!(stall(movement), sending);
+        assert_eq!(started.elapsed(), Duration::from_secs(2000) + LONGEST_STALL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_in_full_has_to_be_answered() {
+        let (moved, movement) = watch::channel(());
+        drop(moved);
+        let started = Instant::now();
+        stall(movement).await;
+        assert_eq!(started.elapsed(), LONGEST_DIGESTION);
+    }
 }

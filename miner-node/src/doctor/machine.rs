@@ -11,9 +11,6 @@ use crate::identity;
 use crate::runners::Allowlist;
 use crate::sandbox::{Sandbox, Tools};
 
-/// Below this no job of any size fits.
-const SCANT_DISK_MB: u64 = 1024;
-
 /// The configuration was read; what is odd about it?
 pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
     if loaded.warnings.is_empty() {
@@ -50,9 +47,13 @@ pub(super) fn directories(config: &Config) -> Vec<Finding> {
         findings.push(directory("state dir", config.state_dir()));
     }
     let disk = host::disk(&config.workspace.root);
-    if disk.available_mb < SCANT_DISK_MB {
-        let detail = format!("{} MiB free below {}", disk.available_mb, disk.path.display());
-        findings.push(Finding::warn("disk", detail, "make room, or point WORK_DIR elsewhere"));
+    let floor = config.workspace.min_free_mb;
+    if disk.available_mb < floor.into() {
+        let (free, path) = (disk.available_mb, disk.path.display());
+        let detail =
+            format!("{free} MiB free below {path}; no job is taken with less than {floor}");
+        let fix = "make room, point WORK_DIR elsewhere, or lower workspace.min_free_mb";
+        findings.push(Finding::fail("disk", detail, fix));
     } else {
         findings.push(Finding::ok("disk", format!("{} MiB free", disk.available_mb)));
     }

@@ -116,12 +116,17 @@ async fn register(node: &Node) -> Result<(), CallError> {
 }
 
 async fn heartbeat(node: &Node) -> Heartbeat {
-    let free = node.slots.free();
-    let status = match free {
+    let no_space = node.lack_of_space();
+    let status = match node.slots.free() {
         _ if node.is_draining() => MinerStatus::Draining,
         0 => MinerStatus::Busy,
+        _ if no_space.is_some() => MinerStatus::Busy,
         _ => MinerStatus::Online,
     };
+    let mut metrics = node.load().await;
+    if let Some(why) = no_space {
+        metrics.insert("no_space".to_owned(), why.into());
+    }
     Heartbeat {
         miner_id: node.identity.node_id.clone(),
         wallet: node.config.wallet.clone(),
@@ -131,7 +136,7 @@ async fn heartbeat(node: &Node) -> Heartbeat {
         inflight: u32::try_from(node.leases.count()).ok(),
         queue_len: Some(node.slots.waiting()),
         active_jobs: node.leases.active(),
-        metrics: node.load().await,
+        metrics,
         mining: Map::new(),
         capabilities: None,
     }

@@ -1,5 +1,7 @@
-//! Removes the files of finished jobs when they have been kept long enough.
+//! Removes the files of finished jobs when they have been kept long enough, and what was thrown
+//! away at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +19,24 @@ const PAUSE: Duration = Duration::from_secs(600);
 pub async fn run(node: Arc<Node>, end: CancellationToken) {
     loop {
         tick(&node).await;
-        tokio::select! {
-            () = sleep(jittered(PAUSE, 10, node.random_u32())) => {}
-            () = end.cancelled() => return,
+        let mut pause = pin!(sleep(jittered(PAUSE, 10, node.random_u32())));
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                () = node.workspace.trash().filled() => empty_trash(&node).await,
+                () = end.cancelled() => return,
+            }
         }
+    }
+}
+
+async fn empty_trash(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    let emptied = tokio::task::spawn_blocking(move || node.workspace.trash().empty()).await;
+    match emptied {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(event = "sweep_failed", "trash cannot be emptied: {error}"),
+        Err(error) => warn!(event = "sweep_failed", "trash cannot be emptied: {error}"),
     }
 }
 
@@ -38,4 +54,5 @@ pub async fn tick(node: &Arc<Node>) {
         Ok(Err(error)) => warn!(event = "sweep_failed", "old jobs cannot be removed: {error}"),
         Err(error) => warn!(event = "sweep_failed", "old jobs cannot be removed: {error}"),
     }
+    empty_trash(node).await;
 }

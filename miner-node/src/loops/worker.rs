@@ -1,6 +1,7 @@
 //! Asks for work whenever there is room for it, and sees every job to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use protocol::Job;
@@ -20,10 +21,24 @@ use crate::slots::Place;
 /// Pause after a refusal that only the owner can put right.
 const OWNER_PAUSE: Duration = Duration::from_secs(60);
 
+/// Pause before the next look at a disk that is full.
+const SPACE_PAUSE: Duration = Duration::from_secs(10);
+
+/// First and longest pause while no job can be begun.
+const STUMBLE_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_STUMBLE_PAUSE: Duration = Duration::from_secs(300);
+
 /// Takes jobs until `stop` (or one has ended, with `once`), then sees those that run to their end.
 pub async fn run(node: Arc<Node>, crew: TaskTracker, once: bool, stop: Stop) -> Outcome {
     let (ended, mut ends) = mpsc::channel(1);
-    let mut worker = Worker { node, crew, ended, backoff: Backoff::standard() };
+    let mut worker = Worker {
+        node,
+        crew,
+        ended,
+        backoff: Backoff::standard(),
+        stumbles: Arc::default(),
+        paused_for: 0,
+    };
     let mut outcome = Outcome::Good;
     loop {
         let taken = tokio::select! {
@@ -51,6 +66,10 @@ pub struct Worker {
     crew: TaskTracker,
     ended: mpsc::Sender<Option<Settled>>,
     backoff: Backoff,
+    /// How many jobs in a row could not even be begun.
+    stumbles: Arc<AtomicU32>,
+    /// For how many of them there was a pause already.
+    paused_for: u32,
 }
 
 impl Worker {
@@ -64,6 +83,10 @@ impl Worker {
         let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
             return std::future::pending().await;
         };
+        if let Some(pause) = self.reason_to_pause() {
+            sleep(jittered(pause, 10, self.node.random_u32())).await;
+            return false;
+        }
         match self.ask().await {
             Some(job) => {
                 self.start(job, place);
@@ -71,6 +94,19 @@ impl Worker {
             }
             None => false,
         }
+    }
+
+    /// Who cannot do a job must not ask for one: it would only be lost to its client.
+    fn reason_to_pause(&mut self) -> Option<Duration> {
+        if let Some(why) = self.node.lack_of_space() {
+            self.node.complain_of_space(&why);
+            return Some(SPACE_PAUSE);
+        }
+        // One job is tried after each pause; if it can be begun, the count starts anew.
+        let stumbles = self.stumbles.load(Ordering::Relaxed);
+        let due = stumbles != self.paused_for && stumbles > 0;
+        self.paused_for = stumbles;
+        due.then(|| (STUMBLE_PAUSE * (1 << stumbles.min(6))).min(LONGEST_STUMBLE_PAUSE))
     }
 
     async fn ask(&mut self) -> Option<Job> {
@@ -116,6 +152,7 @@ impl Worker {
 
     fn start(&self, job: Job, place: Place) {
         let (node, ended) = (Arc::clone(&self.node), self.ended.clone());
+        let stumbles = Arc::clone(&self.stumbles);
         let (held, older) = node.leases.take(&job);
         node.heartbeat_wake.notify_one();
         self.crew.spawn(async move {
@@ -125,12 +162,16 @@ impl Worker {
                 older.over.cancelled().await;
             }
             let settled = match Attempt::begin(&node, job, Arc::clone(&held)) {
-                Ok(attempt) => attempt.run().await,
+                Ok(attempt) => {
+                    stumbles.store(0, Ordering::Relaxed);
+                    attempt.run().await
+                }
                 Err(error) => {
+                    stumbles.fetch_add(1, Ordering::Relaxed);
                     error!(event = "no_directory", job_id = %id, "job directory: {error}");
-                    node.leases.release(id, held.token);
+                    let settled = node.report_not_begun(id, held.token, &error);
                     held.over.cancel();
-                    None
+                    Some(settled)
                 }
             };
             // The report is on its way by itself: the next job need not wait for it.

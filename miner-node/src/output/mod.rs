@@ -21,8 +21,12 @@ use crate::workdir::JobDir;
 /// One MiB.
 const MIB: u64 = 1 << 20;
 
-/// The longest output that a proof carries in itself, in bytes; JSON may double it.
+/// The longest output that a proof carries in itself, in bytes.
 const LONGEST_INLINE: u64 = 256 << 10;
+
+/// The longest that it may be as JSON, where a control character takes six bytes: coordinators take
+/// proofs of little more than a mebibyte.
+const LONGEST_INLINE_JSON: usize = 512 << 10;
 
 /// Under this name a job can declare its standard output as an artifact: the way to get output that
 /// is no short text.
@@ -140,7 +144,8 @@ pub fn inline_text(path: &Path) -> Option<String> {
     }
     let text = String::from_utf8(fs::read(path).ok()?).ok()?;
     // Databases refuse U+0000 in text, and no text has it.
-    (!text.contains('\0')).then_some(text)
+    let fits = || serde_json::to_vec(&text).is_ok_and(|json| json.len() <= LONGEST_INLINE_JSON);
+    (!text.contains('\0') && fits()).then_some(text)
 }
 
 /// The last `most` bytes of the file at `path`, as text.

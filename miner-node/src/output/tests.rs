@@ -100,5 +100,10 @@ fn only_short_text_goes_inline() {
     fs::write(dir.out_txt(), vec![b'a'; 300 << 10]).unwrap();
     assert_eq!(inline_text(&dir.out_txt()), None);
     assert_eq!(tail(&dir.out_txt(), 4), "aaaa");
+    // As JSON each of these takes six bytes.
+    fs::write(dir.out_txt(), vec![1; 100 << 10]).unwrap();
+    assert_eq!(inline_text(&dir.out_txt()), None);
+    fs::write(dir.out_txt(), vec![1; 80 << 10]).unwrap();
+    assert!(inline_text(&dir.out_txt()).is_some());
     assert_eq!(tail(Path::new("/no/such/file"), 4), "");
 }

@@ -3,11 +3,8 @@
 //! What is written here survives a crash at any moment: write, fsync, rename, fsync of the
 //! directory. What the states mean for a restarted node is decided in `recovery`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,11 +14,20 @@ use protocol::{Job, JobId, Sha256Hex, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
+use crate::private::{self, NotPrivate};
 use crate::sandbox::Places;
+
+mod trash;
+
+pub use trash::Trash;
 
 /// The largest of our own files that is read back.
 const LARGEST_FILE: u64 = 16 << 20;
+
+/// The most of each output stream that is kept of a job that is over, in bytes.
+const KEPT_OUTPUT: u64 = 64 << 10;
 
 /// Why the work directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +35,9 @@ pub enum WorkspaceError {
     /// Another node works in it.
     #[error("another node is working in {0}")]
     Busy(PathBuf),
-    /// Somebody else owns it, or it is no directory.
-    #[error("{0} must be a directory that belongs to the user who runs the node")]
-    Foreign(PathBuf),
+    /// Others can change it.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// It cannot be created or locked.
     #[error("{path}: {source}")]
     Io {
@@ -46,6 +52,7 @@ pub enum WorkspaceError {
 #[derive(Debug)]
 pub struct Workspace {
     root: PathBuf,
+    trash: Trash,
     _lock: File,
 }
 
@@ -126,21 +133,15 @@ impl Workspace {
     /// # Errors
     /// Where it cannot be used, or another node uses it.
     pub fn open(root: &Path) -> Result<Self, WorkspaceError> {
-        let jobs = root.join("jobs");
-        let fail = |source| WorkspaceError::Io { path: root.to_owned(), source };
-        create_private(&jobs).map_err(fail)?;
-        for path in [root, &jobs] {
-            let found = fs::symlink_metadata(path).map_err(fail)?;
-            if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-                return Err(WorkspaceError::Foreign(path.to_owned()));
-            }
+        for path in [root, &root.join("jobs")] {
+            private::directory(path)?;
         }
-        fs::set_permissions(&jobs, fs::Permissions::from_mode(0o700)).map_err(fail)?;
-        let lock = private_file().create(true).truncate(false).open(root.join("node.lock"));
+        let fail = |source| WorkspaceError::Io { path: root.to_owned(), source };
+        let lock = private::file().create(true).truncate(false).open(root.join("node.lock"));
         let lock = lock.map_err(fail)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| WorkspaceError::Busy(root.to_owned()))?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), trash: Trash::open(root.join("trash"))?, _lock: lock })
     }
 
     /// The directory itself.
@@ -160,9 +161,18 @@ impl Workspace {
     /// Of the file system.
     pub fn create(&self, job: &Job, now: Timestamp) -> io::Result<JobDir> {
         let dir = self.job(job.id);
-        remove_tree(&dir.0)?;
+        self.trash.toss(&dir.0)?;
+        let made = self.furnish(&dir, job, now);
+        if made.is_err() {
+            // Without its state nobody would ever remove it. What failed is told already.
+            let _ = self.trash.toss(&dir.0);
+        }
+        made.map(|()| dir)
+    }
+
+    fn furnish(&self, dir: &JobDir, job: &Job, now: Timestamp) -> io::Result<()> {
         for part in ["input", "work", "output", "logs"] {
-            create_private(&dir.0.join(part))?;
+            private::create(&dir.0.join(part))?;
         }
         dir.save(&State {
             phase: Phase::Pulling,
@@ -171,8 +181,53 @@ impl Workspace {
             run: None,
             error: None,
         })?;
-        sync_directory(&self.root.join("jobs"))?;
-        Ok(dir)
+        sync_directory(&self.root.join("jobs"))
+    }
+
+    /// What is to be removed.
+    pub const fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
+    /// Throws away what a job that has ended needs no more: its files, and its output but for the
+    /// last of it. What is kept is small, whoever the client was.
+    ///
+    /// # Errors
+    /// The first that occurred; everything was tried.
+    pub fn strip(&self, dir: &JobDir) -> io::Result<()> {
+        let places = [dir.input(), dir.work(), dir.output()];
+        let mut result = Ok(());
+        for path in places {
+            result = result.and(self.trash.toss(&path));
+        }
+        for (file, kept) in
+            [(dir.out_txt(), dir.0.join("logs/stdout.log")), (dir.stderr_log(), dir.stderr_log())]
+        {
+            result = result.and(self.shorten(&file, &kept));
+        }
+        result
+    }
+
+    /// Leaves of a `file` that is too large to be kept only its end, at `kept`.
+    fn shorten(&self, file: &Path, kept: &Path) -> io::Result<()> {
+        let end = match end_of(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(None) => return Ok(()),
+            Ok(Some(end)) => end,
+            Err(error) => return Err(error),
+        };
+        self.trash.toss(file)?;
+        self.trash.toss(kept)?;
+        private::file().create_new(true).open(kept)?.write_all(&end)
+    }
+
+    /// How much room there is for jobs, in MiB.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn free_mb(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize) >> 20)
     }
 
     /// The jobs that are on disk, oldest first.
@@ -201,11 +256,14 @@ impl Workspace {
     ) -> io::Result<usize> {
         let mut removed = 0;
         for dir in self.jobs()? {
+            // One without a state is being made, or goes when the node starts anew.
             let Ok(state) = dir.state() else { continue };
             let keep = if state.phase == Phase::Done { keep_success } else { keep_failed };
             if state.phase.is_over() && now.since(state.updated_at) > keep {
-                remove_tree(&dir.0)?;
-                removed += 1;
+                match self.trash.toss(&dir.0) {
+                    Ok(()) => removed += 1,
+                    Err(error) => warn!(event = "sweep_failed", "{}: {error}", dir.0.display()),
+                }
             }
         }
         Ok(removed)
@@ -319,55 +377,28 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 /// Of the file system.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = private_file().create(true).truncate(true).open(&temporary)?;
+    let mut file = private::file().create(true).truncate(true).open(&temporary)?;
     file.write_all(&serde_json::to_vec_pretty(value)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-fn private_file() -> OpenOptions {
-    let mut options = File::options();
-    options.write(true).mode(0o600);
-    options
-}
-
-fn create_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Removes a directory and everything in it, also where a job made parts of it unreadable.
-///
-/// # Errors
-/// Of the file system.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            unlock(path)?;
-            fs::remove_dir_all(path)
-        }
-        other => other,
+/// The last of a file that is longer than [`KEPT_OUTPUT`].
+fn end_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length <= KEPT_OUTPUT {
+        return Ok(None);
     }
-}
-
-/// Makes every directory below `path` accessible to its owner. Follows no link.
-fn unlock(path: &Path) -> io::Result<()> {
-    let mut open = vec![path.to_owned()];
-    while let Some(directory) = open.pop() {
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    Ok(())
+    file.seek(SeekFrom::Start(length - KEPT_OUTPUT))?;
+    let mut end = Vec::new();
+    file.take(KEPT_OUTPUT).read_to_end(&mut end)?;
+    Ok(Some(end))
 }
 
 #[cfg(test)]

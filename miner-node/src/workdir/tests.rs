@@ -1,5 +1,7 @@
 //! Directories, locks and what is kept.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 use crate::runners::tests::job;
 
@@ -64,16 +66,44 @@ fn finished_jobs_are_kept_as_long_as_the_owner_wants() {
 }
 
 #[test]
-fn trees_that_a_job_locked_are_removed_too() {
+fn little_is_left_of_a_job_that_is_over() {
+    let (_root, workspace) = workspace();
+    let dir = workspace.create(&job("hash"), Timestamp::from_micros(0)).unwrap();
+    for path in [dir.input(), dir.work(), dir.output()] {
+        fs::write(path.join("large"), vec![0; 1 << 20]).unwrap();
+    }
+    fs::write(dir.stderr_log(), "short").unwrap();
+    let mut output = vec![b'a'; 1 << 20];
+    output.extend_from_slice(b"end");
+    fs::write(dir.out_txt(), output).unwrap();
+    dir.link_stdout().unwrap();
+    workspace.strip(&dir).unwrap();
+    workspace.strip(&dir).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["logs", "state.json"]);
+    assert_eq!(fs::read_to_string(dir.stderr_log()).unwrap(), "short");
+    let stdout = fs::read(dir.path().join("logs/stdout.log")).unwrap();
+    assert_eq!(stdout.len() as u64, KEPT_OUTPUT);
+    assert!(stdout.ends_with(b"end"));
+}
+
+#[test]
+fn a_short_output_is_kept_as_it_is() {
+    let (_root, workspace) = workspace();
+    let dir = workspace.create(&job("hash"), Timestamp::from_micros(0)).unwrap();
+    fs::write(dir.out_txt(), "output").unwrap();
+    workspace.strip(&dir).unwrap();
+    assert_eq!(fs::read_to_string(dir.out_txt()).unwrap(), "output");
+}
+
+#[test]
+fn a_directory_that_others_can_change_is_no_workspace() {
     let root = tempfile::tempdir().unwrap();
-    let locked = root.path().join("a/b");
-    fs::create_dir_all(&locked).unwrap();
-    fs::write(locked.join("file"), "x").unwrap();
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
-    fs::set_permissions(root.path().join("a"), fs::Permissions::from_mode(0o500)).unwrap();
-    remove_tree(&root.path().join("a")).unwrap();
-    assert!(!root.path().join("a").exists());
-    remove_tree(&root.path().join("a")).unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(Workspace::open(root.path()), Err(WorkspaceError::NotPrivate(_))));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing was written");
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod jobs;
 mod readme;
 mod rig;
 mod shutdown;
+mod space;
