@@ -298,7 +298,7 @@ impl Default for BuiltinRunner {
 
 impl Default for CliRunner {
     fn default() -> Self {
-        Self { enable: true, allowlist_dir: PathBuf::from("/etc/aitbc/allowlist.d") }
+        Self { enable: true, allowlist_dir: PathBuf::from("/etc/aitbc/miner/allowlist.d") }
     }
 }
 
