@@ -71,6 +71,7 @@ async fn without_room_no_job_is_taken() {
 async fn a_job_that_cannot_be_begun_goes_back_at_once() {
     let rig = Rig::new().await;
     let node = rig.run().await;
+    rig.mock.journal.wait_for(|call| call.is("POST /v1/miner/heartbeat")).await;
     let jobs = rig.config.workspace.root.join("jobs");
     fs::remove_dir(&jobs).unwrap();
     fs::write(&jobs, "no directory").unwrap();
