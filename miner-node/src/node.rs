@@ -203,12 +203,21 @@ impl Node {
     }
 
     /// The most that any job may use.
-    pub const fn ceilings(&self) -> Ceilings {
+    pub fn ceilings(&self) -> Ceilings {
+        let jobs = self.capabilities.concurrency.max(1);
         Ceilings {
             runtime_s: self.config.accept.max_runtime_s,
             ram_mb: self.config.resources.max_ram_mb,
+            usual_ram_mb: self.capabilities.limits.ram_mb.map(|machine| (machine / jobs).max(1)),
+            disk_mb: self.config.resources.max_disk_mb.or(self.share_of_disk(jobs)),
             output_mb: self.config.resources.max_output_mb,
         }
+    }
+
+    /// What each of so many jobs may write if all do, in MiB: the floor stays free.
+    fn share_of_disk(&self, jobs: u32) -> Option<u32> {
+        let free = self.capabilities.limits.disk_mb?;
+        Some(free.saturating_sub(self.config.workspace.min_free_mb) / jobs)
     }
 
     /// How busy the machine is.

@@ -53,8 +53,12 @@ pub struct Ceilings {
     pub runtime_s: u32,
     /// Memory in MiB; absent: the machine's.
     pub ram_mb: Option<u32>,
+    /// Memory in MiB of a job for which neither it nor the owner names any.
+    pub usual_ram_mb: Option<u32>,
     /// Output in MiB.
     pub output_mb: u32,
+    /// Scratch space in MiB; absent: as much as a job asks for.
+    pub disk_mb: Option<u32>,
 }
 
 impl Ceilings {
@@ -63,14 +67,19 @@ impl Ceilings {
         let least = |asked: Option<u32>, most: u32| asked.map_or(most, |asked| asked.min(most));
         let memory = match (job.limits.ram_mb, self.ram_mb) {
             (Some(asked), most) => Some(least(Some(asked), most.unwrap_or(u32::MAX))),
-            (None, most) => most,
+            (None, most) => most.or(self.usual_ram_mb),
         };
+        let output_mb = least(job.limits.max_output_mb, self.output_mb);
+        // Scratch files may be more than what is left in the end, if the job says so.
+        let disk_mb = least(job.limits.disk_mb, self.disk_mb.unwrap_or(u32::MAX));
+        let scratch_mb = job.limits.disk_mb.map_or(output_mb, |_| disk_mb.max(output_mb));
         sandbox::Limits {
             wall: Duration::from_secs(least(job.limits.max_runtime_s, self.runtime_s).into()),
             grace: GRACE,
             cpu_secs: job.limits.cpu_secs.map(u64::from),
             memory_bytes: memory.map(|mb| u64::from(mb) << 20),
-            output_bytes: u64::from(least(job.limits.max_output_mb, self.output_mb)) << 20,
+            output_bytes: u64::from(output_mb) << 20,
+            work_bytes: u64::from(scratch_mb) << 20,
         }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn job(workload: &str) -> Job {
     .unwrap()
 }
 
-const CEILINGS: Ceilings = Ceilings { runtime_s: 100, ram_mb: None, output_mb: 10 };
+const CEILINGS: Ceilings =
+    Ceilings { runtime_s: 100, ram_mb: None, usual_ram_mb: None, output_mb: 10, disk_mb: Some(50) };
 
 fn refusal(runners: &Runners, job: &Job) -> FailureCode {
     runners.plan(job, Path::new("/x"), &CEILINGS).unwrap_err().code
@@ -64,6 +65,20 @@ fn the_lower_limit_counts() {
     let limits = Ceilings { ram_mb: Some(32), ..CEILINGS }.limits(&job);
     assert_eq!((limits.wall.as_secs(), limits.output_bytes), (100, 3 << 20));
     assert_eq!((limits.memory_bytes, limits.cpu_secs), (Some(32 << 20), Some(7)));
+}
+
+#[test]
+fn memory_and_scratch_space_have_a_limit_that_nobody_names() {
+    let mut job = job("hash");
+    let ceilings = Ceilings { usual_ram_mb: Some(500), ..CEILINGS };
+    let limits = ceilings.limits(&job);
+    assert_eq!((limits.memory_bytes, limits.work_bytes), (Some(500 << 20), 10 << 20));
+    job.limits.ram_mb = Some(1000);
+    job.limits.disk_mb = Some(40);
+    let limits = ceilings.limits(&job);
+    assert_eq!((limits.memory_bytes, limits.work_bytes), (Some(1000 << 20), 40 << 20));
+    job.limits.disk_mb = Some(1000);
+    assert_eq!(ceilings.limits(&job).work_bytes, 50 << 20);
 }
 
 #[test]

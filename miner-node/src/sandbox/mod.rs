@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 mod bubblewrap;
 mod capture;
 mod launcher;
+mod measure;
 mod probe;
 mod process_tree;
 mod supervise;
@@ -69,6 +70,9 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Size of each captured stream and of each file written, in bytes.
     pub output_bytes: u64,
+    /// Size of everything in the work directory together, in bytes; looked at about once a second,
+    /// so that a fast writer comes a little further.
+    pub work_bytes: u64,
 }
 
 /// The directories and files of the host that belong to one run.
@@ -93,6 +97,7 @@ impl Limits {
             cpu_secs: Some(10),
             memory_bytes: None,
             output_bytes: 1 << 20,
+            work_bytes: 16 << 20,
         }
     }
 }

@@ -26,7 +26,7 @@ async fn a_job_that_is_over_leaves_little() {
     for (code, phase) in [(0, "DONE"), (1, "FAILED")] {
         let script = format!(
             "head -c 3000000 /dev/zero | tee large; head -c 3000000 /dev/zero >&2; \
-             mkdir -p deep/er; chmod 0 deep; exit {code}"
+             mkdir -p deep/er; chmod 500 deep; exit {code}"
         );
         let id = rig.submit_script(&script).await;
         rig.until_phase(id, phase).await;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bubblewrap::command_line;
 use super::capture::capture;
+use super::measure::written;
 use super::process_tree::{self, Sample};
 use super::{Command, Ending, Interrupt, Limits, Places, Run, Sandbox, SandboxError, Usage};
 
@@ -28,6 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Pause between two looks at what is written; a look that takes long makes the next one later.
+const MEASURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most that bubblewrap reports, in bytes.
 const LONGEST_STATUS: u64 = 64 << 10;
@@ -54,7 +58,7 @@ impl Sandbox {
         let monitor = self.launcher.spawn(line, writer).await.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), places, &command.limits)?;
         let forced = running.watch(&command.limits, started, interrupt).await?;
-        running.finish(forced, started, &places.stderr).await
+        running.finish(forced, started, &places.stderr, command.limits.work_bytes).await
     }
 }
 
@@ -68,6 +72,13 @@ struct Running {
     captures: [JoinHandle<io::Result<()>>; 2],
     overflow: CancellationToken,
     peak: Sample,
+    measured: Measured,
+}
+
+/// What is known of the size of the work directory.
+struct Measured {
+    directory: PathBuf,
+    due: Instant,
 }
 
 /// The first process of the namespace: when it is gone, all are.
@@ -102,6 +113,7 @@ impl Running {
             ],
             overflow,
             peak: Sample::default(),
+            measured: Measured { directory: places.work.clone(), due: Instant::now() },
         })
     }
 
@@ -133,6 +145,9 @@ impl Running {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     if self.look(limits).await {
                         break Ending::CpuLimit;
+                    }
+                    if self.measured.exceeds(limits.work_bytes).await {
+                        break Ending::OutputLimit;
                     }
                 }
             }
@@ -196,6 +211,7 @@ impl Running {
         forced: Option<Ending>,
         started: Instant,
         stderr: &Path,
+        work_bytes: u64,
     ) -> Result<Run, SandboxError> {
         while let Some(line) = self.rest_of_status().await? {
             self.heard(Some(line))?;
@@ -212,6 +228,9 @@ impl Running {
                 .map_err(SandboxError::io("capture output"))?;
         }
         let ending = match (forced, self.exit_code) {
+            (None, Some(_)) if self.measured.exceeds_at_last(work_bytes).await => {
+                Ending::OutputLimit
+            }
             (Some(forced), _) => forced,
             (None, _) if self.overflow.is_cancelled() => Ending::OutputLimit,
             (None, Some(code)) => natural(code),
@@ -256,6 +275,27 @@ fn complaint(stderr: &Path) -> String {
     match text.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(line) => line.trim().to_owned(),
         None => "bwrap ended without a word".to_owned(),
+    }
+}
+
+impl Measured {
+    /// Whether there is more than `most`, if it is time to look.
+    async fn exceeds(&mut self, most: u64) -> bool {
+        let begun = Instant::now();
+        if begun < self.due {
+            return false;
+        }
+        let exceeds = self.exceeds_at_last(most).await;
+        // At most a tenth of the time goes into looking.
+        self.due = Instant::now() + MEASURE_PAUSE.max(begun.elapsed() * 9);
+        exceeds
+    }
+
+    /// Whether there is more than `most` now.
+    async fn exceeds_at_last(&self, most: u64) -> bool {
+        let directory = self.directory.clone();
+        let measured = tokio::task::spawn_blocking(move || written(&directory, most)).await;
+        measured.unwrap_or(u64::MAX) > most
     }
 }
 

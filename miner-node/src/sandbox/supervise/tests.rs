@@ -30,6 +30,7 @@ impl Case {
                 cpu_secs: None,
                 memory_bytes: None,
                 output_bytes: 1 << 20,
+                work_bytes: 64 << 20,
             },
         };
         Self { directory, command, interrupt: Interrupt::default() }
@@ -207,6 +208,17 @@ async fn files_are_capped() {
     case.command.limits.output_bytes = 1_000_000;
     assert_eq!(case.run().await.ending, Ending::OutputLimit);
     assert_eq!(case.places().work.join("big").metadata().unwrap().len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn all_files_together_are_capped() {
+    let many = "i=0; while [ $i -lt 20 ]; do head -c 500000 /dev/zero > $i; i=$((i+1)); done";
+    for script in [format!("{many}; exec sleep 1000"), many.to_owned()] {
+        let mut case = Case::sh(&script);
+        case.command.limits.work_bytes = 5_000_000;
+        assert_eq!(case.run().await.ending, Ending::OutputLimit);
+        assert_eq!(case.left(), 0);
+    }
 }
 
 #[tokio::test]
