@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use protocol::job::SlotKind;
 use protocol::miner::Fail;
@@ -71,8 +71,6 @@ pub struct Node {
     pub sandbox: Option<Sandbox>,
     /// Which of them it can run.
     pub runners: Runners,
-    /// What it tells the coordinator about itself.
-    pub capabilities: MinerCapabilities,
     /// How many it runs at once.
     pub slots: Slots,
     /// Which it holds.
@@ -85,6 +83,10 @@ pub struct Node {
     pub draining: AtomicBool,
     /// Has the next heartbeat rescheduled.
     pub heartbeat_wake: Notify,
+    /// What it tells the coordinator about itself.
+    capabilities: RwLock<Arc<MinerCapabilities>>,
+    /// What its runners can do; tried out once, at the start.
+    offer: Offer,
     sensors: Arc<Mutex<Sensors>>,
     offset_micros: AtomicI64,
     complained_at: AtomicU64,
@@ -144,7 +146,8 @@ impl Node {
             workspace,
             sandbox,
             runners,
-            capabilities,
+            capabilities: RwLock::new(Arc::new(capabilities)),
+            offer,
             slots: Slots::new(plan),
             leases: Leases::default(),
             outbox: Outbox::default(),
@@ -156,6 +159,24 @@ impl Node {
             complained_at: AtomicU64::new(0),
             complained_of_space_at: AtomicU64::new(0),
         }))
+    }
+
+    /// What it tells the coordinator about itself.
+    pub fn capabilities(&self) -> Arc<MinerCapabilities> {
+        Arc::clone(&self.capabilities.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks again at what the machine has. If that changed, the coordinator will be told.
+    pub async fn look_again(&self) {
+        let (sensors, root) = (Arc::clone(&self.sensors), self.workspace.root().to_owned());
+        let probe =
+            blocking(move || sensors.lock().unwrap_or_else(PoisonError::into_inner).probe(&root));
+        let Ok(probe) = probe.await else { return };
+        let new = miner_capabilities(&probe, &self.config, &self.identity, &self.offer);
+        let Some(new) = news(&self.capabilities(), new) else { return };
+        info!(event = "capabilities_changed", "this machine has changed; registering again");
+        *self.capabilities.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        self.standing.send_modify(|standing| standing.registered = false);
     }
 
     /// The time, by the coordinator's clock as far as it is known.
@@ -190,25 +211,25 @@ impl Node {
     }
 
     /// On what a job will run.
-    pub const fn mode(&self, job: &Job) -> SlotKind {
+    pub fn mode(&self, job: &Job) -> SlotKind {
         match job.slot {
-            SlotKind::Gpu if self.capabilities.gpu => SlotKind::Gpu,
+            SlotKind::Gpu if self.capabilities().gpu => SlotKind::Gpu,
             SlotKind::Gpu | SlotKind::Cpu => SlotKind::Cpu,
         }
     }
 
     /// The sandbox level in force.
     pub fn isolation(&self) -> &str {
-        self.capabilities.isolation.as_deref().unwrap_or("none")
+        self.offer.isolation.as_deref().unwrap_or("none")
     }
 
     /// The most that any job may use.
     pub fn ceilings(&self) -> Ceilings {
-        let jobs = self.capabilities.concurrency.max(1);
+        let jobs = self.capabilities().concurrency.max(1);
         Ceilings {
             runtime_s: self.config.accept.max_runtime_s,
             ram_mb: self.config.resources.max_ram_mb,
-            usual_ram_mb: self.capabilities.limits.ram_mb.map(|machine| (machine / jobs).max(1)),
+            usual_ram_mb: self.capabilities().limits.ram_mb.map(|machine| (machine / jobs).max(1)),
             disk_mb: self.config.resources.max_disk_mb.or(self.share_of_disk(jobs)),
             output_mb: self.config.resources.max_output_mb,
         }
@@ -216,7 +237,7 @@ impl Node {
 
     /// What each of so many jobs may write if all do, in MiB: the floor stays free.
     fn share_of_disk(&self, jobs: u32) -> Option<u32> {
-        let free = self.capabilities.limits.disk_mb?;
+        let free = self.capabilities().limits.disk_mb?;
         Some(free.saturating_sub(self.config.workspace.min_free_mb) / jobs)
     }
 
@@ -417,4 +438,42 @@ async fn try_runners(
         }
     }
     runners
+}
+
+/// What is new about the machine, if anything is worth telling: how many jobs run at once stays as
+/// it was at the start, and free space that went up or down by less than an eighth is no news.
+fn news(old: &MinerCapabilities, mut new: MinerCapabilities) -> Option<MinerCapabilities> {
+    new.concurrency = old.concurrency;
+    new.slots = old.slots;
+    if let (Some(before), Some(now)) = (old.limits.disk_mb, new.limits.disk_mb)
+        && before.abs_diff(now) < before / 8
+    {
+        new.limits.disk_mb = Some(before);
+    }
+    (new != *old).then_some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capabilities(disk_mb: u32, ram_mb: u32) -> MinerCapabilities {
+        serde_json::from_value(serde_json::json!({
+            "miner_id": "m", "mode": "cpu", "gpu": false, "concurrency": 2,
+            "limits": {"disk_mb": disk_mb, "ram_mb": ram_mb},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_machine_that_changed_is_news_and_a_little_disk_is_not() {
+        let old = capabilities(8000, 1000);
+        assert_eq!(news(&old, capabilities(8000, 1000)), None);
+        assert_eq!(news(&old, capabilities(7001, 1000)), None);
+        assert_eq!(news(&old, capabilities(6000, 1000)), Some(capabilities(6000, 1000)));
+        assert_eq!(news(&old, capabilities(8000, 2000)), Some(capabilities(8000, 2000)));
+        let mut more = capabilities(8000, 1000);
+        more.concurrency = 3;
+        assert_eq!(news(&old, more), None);
+    }
 }

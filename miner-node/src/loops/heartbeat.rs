@@ -22,12 +22,16 @@ const USUAL_INTERVAL_SECS: u32 = 20;
 /// Pause after a refusal that only the owner can put right.
 const OWNER_PAUSE: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether the machine has changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(300);
+
 /// Beats until `end`.
 pub async fn run(node: Arc<Node>, end: CancellationToken) {
     let backoff = &node.config.heartbeat.backoff;
     let seconds = |secs: u32| Duration::from_secs(secs.into());
     let mut backoff = Backoff::new(seconds(backoff.min_s), seconds(backoff.max_s));
     let mut due = Instant::now();
+    let mut look = Instant::now() + LOOK_INTERVAL;
     loop {
         tokio::select! {
             () = sleep_until(due) => {
@@ -36,6 +40,10 @@ pub async fn run(node: Arc<Node>, end: CancellationToken) {
                     () = end.cancelled() => return,
                 };
                 due = Instant::now() + pause;
+                if Instant::now() >= look {
+                    look = Instant::now() + LOOK_INTERVAL;
+                    node.look_again().await;
+                }
             }
             () = node.heartbeat_wake.notified() => due = due.min(Instant::now() + urgency(&node)),
             () = end.cancelled() => return,
@@ -105,7 +113,7 @@ async fn beat(node: &Arc<Node>) -> Result<HeartbeatReply, CallError> {
 }
 
 async fn register(node: &Node) -> Result<(), CallError> {
-    let registered = node.coordinator.register(&node.capabilities).await?;
+    let registered = node.coordinator.register(&node.capabilities()).await?;
     node.heed_clock(registered.server_time);
     node.standing.send_modify(|standing| standing.registered = true);
     info!(
@@ -116,6 +124,7 @@ async fn register(node: &Node) -> Result<(), CallError> {
 }
 
 async fn heartbeat(node: &Node) -> Heartbeat {
+    let capabilities = node.capabilities();
     let no_space = node.lack_of_space();
     let status = match node.slots.free() {
         _ if node.is_draining() => MinerStatus::Draining,
@@ -130,8 +139,8 @@ async fn heartbeat(node: &Node) -> Heartbeat {
     Heartbeat {
         miner_id: node.identity.node_id.clone(),
         wallet: node.config.wallet.clone(),
-        mode: node.capabilities.mode,
-        gpu: node.capabilities.gpu,
+        mode: capabilities.mode,
+        gpu: capabilities.gpu,
         status: Some(status),
         inflight: u32::try_from(node.leases.count()).ok(),
         queue_len: Some(node.slots.waiting()),

@@ -91,7 +91,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         stop.drain.cancelled().await;
         return Ok(Outcome::Good);
     }
-    if options.once && node.capabilities.runners.is_empty() {
+    if options.once && node.capabilities().runners.is_empty() {
         return Err(NodeError::NothingToOffer("no runner passed its probe".to_owned()));
     }
     let crew = TaskTracker::new();
