@@ -273,18 +273,18 @@ impl Node {
             // First, because the report may need the room.
             self.strip(dir);
         }
-        let settled = match self.outbox.put(dir, report.clone()) {
-            Ok(settled) => settled,
-            Err(error) => {
-                error!(event = "report_unsaved", job_id = %id, "report cannot be written: {error}");
-                self.strip(dir);
-                let again = self.outbox.put(dir, report.clone());
-                again.unwrap_or_else(|_| self.outbox.send_unsaved(dir, report))
+        if let Err(error) = Outbox::save(dir, &report) {
+            error!(event = "report_unsaved", job_id = %id, "report cannot be written: {error}");
+            self.strip(dir);
+            if let Err(error) = Outbox::save(dir, &report) {
+                // Better told and forgotten in a crash than not told at all.
+                error!(event = "report_unsaved", job_id = %id, "it is sent unsaved: {error}");
             }
-        };
+        }
         self.finish(dir, token, Phase::RetryWait, None);
         self.strip(dir);
-        Some(settled)
+        // Last: once it is answered, the job may be leased anew, and the directory with it.
+        Some(self.outbox.send(dir, report))
     }
 
     /// Has a job that could not be begun given back at once, though nothing of it is on disk.
@@ -303,7 +303,7 @@ impl Node {
         };
         let (job_id, idempotency_key) = (id, self.uuid());
         let report = Report { job_id, lease_token: token, idempotency_key, body: Body::Fail(fail) };
-        self.outbox.send_unsaved(&self.workspace.job(id), report)
+        self.outbox.send(&self.workspace.job(id), report)
     }
 
     /// Gives back the room that a job took which has ended.
@@ -325,14 +325,11 @@ impl Node {
 
     /// Writes down a late phase of the job, if its directory still belongs to that lease.
     pub fn finish(&self, dir: &JobDir, token: LeaseToken, phase: Phase, why: Option<String>) {
-        let write = || match dir.state()? {
-            state if state.job.lease.token == token => {
-                dir.save(&State { phase, updated_at: self.now(), error: why, ..state })
-            }
-            _ => Ok(()),
-        };
+        let written = self.workspace.if_still(dir, token, |state| {
+            dir.save(&State { phase, updated_at: self.now(), error: why, ..state })
+        });
         // A job whose directory could not be made has no state either; that is told already.
-        if let Err(error) = write().or_else(missing_is_fine) {
+        if let Err(error) = written.or_else(missing_is_fine) {
             error!(event = "state_lost", "{}: {error}", dir.path().display());
         }
     }

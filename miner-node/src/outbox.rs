@@ -95,18 +95,16 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Puts a report on disk and has it sent. The receiver learns what became of it.
+    /// Puts a report on disk, so that a crash does not lose it.
     ///
     /// # Errors
-    /// Of the file system; then nothing is sent.
-    pub fn put(&self, dir: &JobDir, report: Report) -> io::Result<oneshot::Receiver<Settled>> {
-        write_json(&dir.report_file(), &report)?;
-        Ok(self.queue(dir.clone(), report))
+    /// Of the file system.
+    pub fn save(dir: &JobDir, report: &Report) -> io::Result<()> {
+        write_json(&dir.report_file(), report)
     }
 
-    /// Has a report sent that could not be put on disk: better told and forgotten in a crash than
-    /// not told at all.
-    pub fn send_unsaved(&self, dir: &JobDir, report: Report) -> oneshot::Receiver<Settled> {
+    /// Has a report sent, which should be on disk by now. The receiver learns what became of it.
+    pub fn send(&self, dir: &JobDir, report: Report) -> oneshot::Receiver<Settled> {
         self.queue(dir.clone(), report)
     }
 
@@ -232,6 +230,11 @@ mod tests {
     use crate::runners::tests::job;
     use crate::workdir::Workspace;
 
+    fn put(outbox: &Outbox, dir: &JobDir) -> oneshot::Receiver<Settled> {
+        Outbox::save(dir, &report()).unwrap();
+        outbox.send(dir, report())
+    }
+
     fn report() -> Report {
         let job = job("hash");
         Report {
@@ -259,7 +262,7 @@ mod tests {
     async fn a_report_is_on_disk_and_due_until_it_is_answered() {
         let (_root, dir) = job_dir();
         let outbox = Outbox::default();
-        let settled = outbox.put(&dir, report()).unwrap();
+        let settled = put(&outbox, &dir);
         assert_eq!(read_json::<Report>(&dir.report_file()).unwrap(), report());
         assert_eq!(outbox.due().len(), 1);
         let pause = outbox.postpone(&report(), None, 0).unwrap();
@@ -275,7 +278,7 @@ mod tests {
     fn an_answer_to_an_older_report_changes_nothing() {
         let (_root, dir) = job_dir();
         let outbox = Outbox::default();
-        drop(outbox.put(&dir, report()).unwrap());
+        drop(put(&outbox, &dir));
         let older = Report { idempotency_key: "older".to_owned(), ..report() };
         assert!(outbox.settle(&older).is_none());
         assert!(outbox.postpone(&older, None, 0).is_none());
@@ -285,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_restart_it_is_the_same_report() {
         let (_root, dir) = job_dir();
-        drop(Outbox::default().put(&dir, report()).unwrap());
+        drop(put(&Outbox::default(), &dir));
         let outbox = Outbox::default();
         assert_eq!(outbox.resume(&dir).unwrap(), report());
         assert_eq!(outbox.due()[0].report, report());

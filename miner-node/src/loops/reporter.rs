@@ -86,7 +86,11 @@ fn settle(node: &Node, delivery: &Delivery, settled: Settled) {
     };
     node.finish(&delivery.dir, report.lease_token, phase, why);
     // After the phase: a crash in between repeats the report, which changes nothing.
-    let _ = std::fs::remove_file(delivery.dir.report_file());
+    let gone = node.workspace.if_still(&delivery.dir, report.lease_token, |_| {
+        std::fs::remove_file(delivery.dir.report_file())
+    });
+    // What is left of it is sent once more after the next start.
+    drop(gone);
     node.leases.release(report.job_id, report.lease_token);
     waiting.tell(settled);
 }

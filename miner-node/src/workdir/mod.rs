@@ -6,11 +6,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::job::SlotKind;
 use protocol::proof::ArtifactProof;
-use protocol::{Job, JobId, Sha256Hex, Timestamp};
+use protocol::{Job, JobId, LeaseToken, Sha256Hex, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub enum WorkspaceError {
 pub struct Workspace {
     root: PathBuf,
     trash: Trash,
+    /// Held while a job's directory is made anew, or is looked at and changed for an older lease:
+    /// the job may be leased again while the report about its last attempt is being settled.
+    making: Mutex<()>,
     _lock: File,
 }
 
@@ -141,7 +145,8 @@ impl Workspace {
         let lock = lock.map_err(fail)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| WorkspaceError::Busy(root.to_owned()))?;
-        Ok(Self { root: root.to_owned(), trash: Trash::open(root.join("trash"))?, _lock: lock })
+        let (root, trash) = (root.to_owned(), Trash::open(root.join("trash"))?);
+        Ok(Self { root, trash, making: Mutex::new(()), _lock: lock })
     }
 
     /// The directory itself.
@@ -161,6 +166,7 @@ impl Workspace {
     /// Of the file system.
     pub fn create(&self, job: &Job, now: Timestamp) -> io::Result<JobDir> {
         let dir = self.job(job.id);
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         self.trash.toss(&dir.0)?;
         let made = self.furnish(&dir, job, now);
         if made.is_err() {
@@ -182,6 +188,23 @@ impl Workspace {
             error: None,
         })?;
         sync_directory(&self.root.join("jobs"))
+    }
+
+    /// Does something with a job's directory if it still belongs to that lease.
+    ///
+    /// # Errors
+    /// Those of `act`, and of reading whose directory it is.
+    pub fn if_still(
+        &self,
+        dir: &JobDir,
+        token: LeaseToken,
+        act: impl FnOnce(State) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        match dir.state()? {
+            state if state.job.lease.token == token => act(state),
+            _ => Ok(()),
+        }
     }
 
     /// What is to be removed.
