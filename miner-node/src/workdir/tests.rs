@@ -43,6 +43,32 @@ fn a_second_lease_starts_from_nothing() {
 }
 
 #[test]
+fn an_older_lease_that_is_settled_meanwhile_leaves_the_new_attempt_alone() {
+    let (_root, workspace) = workspace();
+    let leased = |token: u128| {
+        let mut job = job("hash");
+        job.lease.token = LeaseToken::from_u128(token);
+        job
+    };
+    let at = Timestamp::from_micros(0);
+    for round in 0..200 {
+        let (old, new) = (leased(2 * round), leased(2 * round + 1));
+        let dir = workspace.create(&old, at).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let settled = workspace.if_still(&dir, old.lease.token, |state| {
+                    dir.save(&State { phase: Phase::Failed, ..state })
+                });
+                settled.unwrap();
+            });
+            workspace.create(&new, at).unwrap();
+        });
+        let state = dir.state().unwrap();
+        assert_eq!((state.job.lease.token, state.phase), (new.lease.token, Phase::Pulling));
+    }
+}
+
+#[test]
 fn one_node_per_directory() {
     let (root, workspace) = workspace();
     let again = Workspace::open(&root.path().join("work"));
