@@ -145,6 +145,12 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// `duration` give or take 10 %, so that what began together does not come back together.
+pub fn jittered(duration: Duration) -> Duration {
+    let percent = u32::try_from(random_u128() % 21).unwrap_or(0) + 90;
+    duration * percent / 100
+}
+
 /// A fresh job id.
 pub fn new_job_id(now: Timestamp) -> JobId {
     JobId::from_parts(now, random_u128())

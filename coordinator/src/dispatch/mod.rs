@@ -24,7 +24,7 @@ use takes::{Classes, Takes};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::app::Clock;
+use crate::app::{self, Clock};
 use crate::batch::MAX_ROWS;
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -223,7 +223,7 @@ impl Counter {
         let mut waiting: Vec<Ask> = Vec::new();
         // With jitter, so that replicas do not look at once.
         let poll = Duration::from_secs(u64::from(self.config.leases.look_secs.max(1)));
-        let mut next_poll = Instant::now() + jittered(poll);
+        let mut next_poll = Instant::now() + app::jittered(poll);
         loop {
             let until = waiting.iter().filter_map(|ask| ask.until).min();
             let until = until.map_or(next_poll, |until| until.min(next_poll));
@@ -237,7 +237,7 @@ impl Counter {
                 () = tokio::time::sleep_until(until) => {}
             }
             if Instant::now() >= next_poll {
-                next_poll = Instant::now() + jittered(poll);
+                next_poll = Instant::now() + app::jittered(poll);
                 if let Err(error) = refresh(&self.db, &self.shared).await {
                     tracing::debug!(%error, "cannot look for work");
                 }
@@ -399,9 +399,4 @@ fn answer(
         }
     }
     unheard
-}
-
-fn jittered(duration: Duration) -> Duration {
-    let percent = u32::try_from(crate::app::random_u128() % 21).unwrap_or(0) + 90;
-    duration * percent / 100
 }

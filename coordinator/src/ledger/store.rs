@@ -210,14 +210,6 @@ async fn create(
     Ok(())
 }
 
-/// Makes sure that an account exists, so that it can be shown before anything was booked on it.
-///
-/// # Errors
-/// Where the database does.
-pub async fn ensure(tx: &mut Tx, now: Timestamp, account: &Account) -> Result<(), DbError> {
-    create(tx, now, [account.name()].iter()).await
-}
-
 /// An account's balance and when it last changed; `None` where there is no such account.
 ///
 /// # Errors

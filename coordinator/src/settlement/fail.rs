@@ -237,7 +237,7 @@ impl Sheet {
                 if let Some(holder) = row.holder.as_ref().filter(|_| exclude) {
                     excluded.push(holder.miner_no);
                 }
-                let due_at = (!delay.is_zero()).then(|| now.plus(jittered(delay)));
+                let due_at = (!delay.is_zero()).then(|| now.plus(app::jittered(delay)));
                 self.woken.extend(due_at.is_none().then_some(row.class_id));
                 // Somebody took it in time; its next wait is as long as a new job's may be.
                 let wait = i64::from(app.config.jobs.ttl_secs);
@@ -351,10 +351,4 @@ pub async fn expire(app: &App, limit: i64) -> Result<usize, DbError> {
     store::end(&mut tx, now, &endings).await?;
     tx.commit().await?;
     Ok(endings.len())
-}
-
-/// ±10 %, so that jobs that failed together do not come back together.
-fn jittered(delay: Duration) -> Duration {
-    let percent = u32::try_from(app::random_u128() % 21).unwrap_or(0) + 90;
-    delay * percent / 100
 }

@@ -254,6 +254,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
         return Ok(());
     }
     let mut rows = Rows::new(tx.engine());
+    let mut said = Rows::new(tx.engine());
     for requeue in requeues {
         let state = if requeue.due_at.is_some() { "DELAYED" } else { "QUEUED" };
         rows.row()
@@ -263,32 +264,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
             .set("expires_at", requeue.expires_at)
             .set("attempt", i32::try_from(requeue.attempt).unwrap_or(i32::MAX))
             .set("excluded", json!(requeue.excluded))
-            .set("error_code", requeue.error.0.as_str())
-            .set("error_message", requeue.error.1.as_str())
-            .set("logs_tail", requeue.logs_tail.clone())
             .done();
-    }
-    let args = |rows| Args::new().with_rows(rows);
-    let sql = tx.either(
-        "with r as (
-             select * from jsonb_to_recordset($1) as r(job_id uuid, state text, due_at timestamptz,
-                 expires_at timestamptz, attempt smallint, excluded jsonb, error_code text, error_message text,
-                 logs_tail text)),
-         said as (
-             update jobs j set error_code = r.error_code, error_message = r.error_message,
-                 logs_tail = r.logs_tail
-             from r where j.job_id = r.job_id)
-         update queue q set state = r.state, due_at = r.due_at, attempt = r.attempt,
-             expires_at = r.expires_at, excluded = r.excluded, event_seq = q.event_seq + 1, pct = null, note = null
-         from r where q.job_id = r.job_id",
-        "update queue set state = r.value ->> 'state', due_at = r.value ->> 'due_at',
-             expires_at = r.value ->> 'expires_at', attempt = r.value ->> 'attempt',
-             excluded = r.value -> 'excluded',
-             event_seq = event_seq + 1, pct = null, note = null
-         from json_each($1) r where job_id = r.value ->> 'job_id'",
-    );
-    let mut said = Rows::new(tx.engine());
-    for requeue in requeues {
         said.row()
             .set("job_id", requeue.row.job_id)
             .set("error_code", requeue.error.0.as_str())
@@ -296,16 +272,33 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
             .set("logs_tail", requeue.logs_tail.clone())
             .done();
     }
-    let back = tx.execute(sql, args(rows)).await?;
+    let sql = tx.either(
+        "update queue q set state = r.state, due_at = r.due_at, expires_at = r.expires_at,
+             attempt = r.attempt, excluded = r.excluded, event_seq = q.event_seq + 1,
+             pct = null, note = null
+         from jsonb_to_recordset($1) as r(job_id uuid, state text, due_at timestamptz,
+             expires_at timestamptz, attempt smallint, excluded jsonb)
+         where q.job_id = r.job_id",
+        "update queue set state = r.value ->> 'state', due_at = r.value ->> 'due_at',
+             expires_at = r.value ->> 'expires_at', attempt = r.value ->> 'attempt',
+             excluded = r.value -> 'excluded', event_seq = event_seq + 1,
+             pct = null, note = null
+         from json_each($1) r where job_id = r.value ->> 'job_id'",
+    );
+    let back = tx.execute(sql, Args::new().with_rows(rows)).await?;
     DbError::expect("requeue", requeues.len() as u64, back)?;
-    if tx.engine() == crate::db::Engine::Sqlite {
-        // SQLite has no updates inside `with`.
-        let sql = "update jobs set error_code = r.value ->> 'error_code',
-                       error_message = r.value ->> 'error_message',
-                       logs_tail = r.value ->> 'logs_tail'
-                   from json_each($1) r where job_id = r.value ->> 'job_id'";
-        tx.execute(sql, args(said)).await?;
-    }
+    let sql = tx.either(
+        "update jobs j set error_code = r.error_code, error_message = r.error_message,
+             logs_tail = r.logs_tail
+         from jsonb_to_recordset($1) as r(job_id uuid, error_code text, error_message text,
+             logs_tail text)
+         where j.job_id = r.job_id",
+        "update jobs set error_code = r.value ->> 'error_code',
+             error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail'
+         from json_each($1) r where job_id = r.value ->> 'job_id'",
+    );
+    let said = tx.execute(sql, Args::new().with_rows(said)).await?;
+    DbError::expect("say why", requeues.len() as u64, said)?;
     let closed: Vec<_> = requeues
         .iter()
         .map(|requeue| Closed {
