@@ -3,13 +3,11 @@
 mod load;
 mod secret;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 pub use load::{ConfigError, DEFAULT_FILE, Overrides, load};
-use protocol::job::UnitType;
-use protocol::{Amount, Name};
+use protocol::control::Prices;
 pub use secret::DatabaseUrl;
 use serde::{Deserialize, Serialize};
 
@@ -303,40 +301,6 @@ impl Default for JobDefaults {
             retry_secs: 5,
         }
     }
-}
-
-/// What work pays.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Prices {
-    /// A workload's own price.
-    pub workloads: BTreeMap<Name, UnitPrice>,
-    /// Any other job that needs a GPU.
-    pub gpu: UnitPrice,
-    /// Any other job.
-    pub cpu: UnitPrice,
-}
-
-impl Default for Prices {
-    fn default() -> Self {
-        let seconds =
-            |unit_type, nanos| UnitPrice { unit_type, unit_price: Amount::from_nanos(nanos) };
-        Self {
-            workloads: BTreeMap::new(),
-            gpu: seconds(UnitType::GpuSeconds, 20_000_000),
-            cpu: seconds(UnitType::CpuSeconds, 2_000_000),
-        }
-    }
-}
-
-/// What one unit pays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnitPrice {
-    /// What is counted.
-    pub unit_type: UnitType,
-    /// What one unit pays, in AITBC.
-    pub unit_price: Amount,
 }
 
 /// Log output.

@@ -1,10 +1,11 @@
 //! From what a client wrote to what is stored: validation, defaults, price. Pure.
 
 use protocol::client::NewJob;
+use protocol::control::UnitPrice;
 use protocol::job::{Price, Requirements, Runner, RunnerKind, SlotKind, UnitType};
 use protocol::{Amount, Name, Timestamp, Units};
 
-use crate::config::{Config, UnitPrice};
+use crate::config::Config;
 use crate::db::storable;
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
@@ -57,7 +58,7 @@ pub fn draft(
 
     let requirements = requirements(&job)?;
     let slot = if requirements.gpu { SlotKind::Gpu } else { SlotKind::Cpu };
-    let UnitPrice { unit_type, unit_price } = price(config, &workload, slot);
+    let UnitPrice { unit_type, unit_price, .. } = price(config, &workload, slot);
     let max_price = job.constraints.max_price;
     if max_price.is_some_and(Amount::is_negative) {
         return Err(ApiError::field("constraints.max_price", "must not be negative"));

@@ -1,7 +1,7 @@
 //! What is paid: exact, from the job's own price, within what the coordinator can vouch for.
 
-use coordinator::config::UnitPrice;
 use protocol::client::JobView;
+use protocol::control::UnitPrice;
 use protocol::job::UnitType;
 use protocol::proof::Credited;
 use protocol::wallet::Balance;
@@ -239,6 +239,7 @@ on_both_engines! {
             let per_token = UnitPrice {
                 unit_type: UnitType::Tokens,
                 unit_price: "0.0001".parse().unwrap(),
+                bonus: None,
             };
             config.prices.workloads.insert("llm_gen".parse().unwrap(), per_token);
         })
