@@ -18,7 +18,8 @@ pub(super) enum Command {
         /// The receipt (JSON); `-` reads standard input
         file: PathBuf,
         /// The coordinator's public key, as /v1/keys states it: it must have attested the receipt
-        #[arg(long, value_name = "KEY_ID")]
+        // base64url: one key in 64 begins with a hyphen.
+        #[arg(long, value_name = "KEY_ID", allow_hyphen_values = true)]
         coordinator_key: Option<String>,
     },
 }

@@ -28,10 +28,11 @@ pub(super) struct Verify {
     /// The receipt, as JSON; `-` is standard input
     file: PathBuf,
     /// The public key that must have signed as the miner
-    #[arg(long, value_name = "KEY")]
+    // base64url: one key in 64 begins with a hyphen.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     miner_key: Option<String>,
     /// The public key that must have attested as the coordinator (see its /v1/keys)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     coordinator_key: Option<String>,
 }
 

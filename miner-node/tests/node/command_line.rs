@@ -215,6 +215,12 @@ fn receipts_are_verified_offline() {
     let good = machine.run(&["receipt", "verify", &machine.path("good.json")]);
     assert!(good.status.success(), "{good:?}");
     assert!(String::from_utf8_lossy(&good.stdout).contains("valid rcpt-vector-1"));
+    // A key may begin with a hyphen.
+    let other = "-1qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    for option in ["--miner-key", "--coordinator-key"] {
+        let pinned = ["receipt", "verify", &machine.path("good.json"), option, other];
+        assert_eq!(machine.code(&pinned), 1, "{option}");
+    }
     let bad = machine.run(&["receipt", "verify", &machine.path("bad.json")]);
     assert_eq!(bad.status.code(), Some(1));
     assert!(stderr(&bad).contains("NOT valid"));

@@ -127,7 +127,8 @@ async fn receipts_are_verified_offline() {
         run(&mut binary(["receipt", "verify", path.as_str(), "--coordinator-key", key])).await.code
     };
     assert_eq!(attested.clone()(COORDINATOR_KEY).await, 0);
-    assert_eq!(attested("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").await, 1);
+    assert_eq!(attested.clone()("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").await, 1);
+    assert_eq!(attested("-1qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").await, 1);
     fs::write(&file, RECEIPT.replace("wallet_demo", "wallet_demp")).unwrap();
     let bad = run(&mut binary(["receipt", "verify", &file.display().to_string()])).await;
     assert_eq!(bad.code, 1);
