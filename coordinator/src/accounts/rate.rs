@@ -40,7 +40,8 @@ impl Bucket {
     /// Takes one call out, if there is one.
     pub fn take(&mut self, now: Timestamp, limit: u32) -> Rate {
         let now = now.micros();
-        let cost = MINUTE_MICROS / i64::from(limit.max(1));
+        // A call costs a microsecond at least, however high the limit.
+        let cost = (MINUTE_MICROS / i64::from(limit.max(1))).max(1);
         // A clock that was set back must not lock a key out for longer than an empty bucket does.
         let owed = (self.full_at - now).clamp(0, MINUTE_MICROS);
         let after = owed + cost;
@@ -95,6 +96,14 @@ mod tests {
         }
         assert!(bucket.take(at(0), 480).retry_after_secs.is_some());
         assert!(bucket.take(at(0), 240).retry_after_secs.is_some());
+    }
+
+    #[test]
+    fn a_limit_beyond_the_clock_s_grain_is_as_good_as_none() {
+        let mut bucket = Bucket::full();
+        for limit in [60_000_001, u32::MAX] {
+            assert_eq!(bucket.take(at(0), limit).retry_after_secs, None);
+        }
     }
 
     #[test]
