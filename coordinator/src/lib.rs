@@ -32,4 +32,5 @@ pub mod settlement;
 pub mod stats;
 pub mod sweeper;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -3,19 +3,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Listen;
+use crate::tls::TlsFiles;
 
 /// How long a connection may take for a request's head, and may stay open between requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -28,7 +26,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub struct Server {
     /// Where: the real port, also where port 0 was asked for.
     pub addr: SocketAddr,
-    secure: bool,
+    /// Watches the files of the certificate.
+    watch: Option<AbortOnDropHandle<()>>,
     handle: Handle<SocketAddr>,
     task: JoinHandle<io::Result<()>>,
 }
@@ -39,11 +38,15 @@ impl Server {
     /// # Errors
     /// Where the port or the certificate cannot be used.
     pub fn start(listen: &Listen, router: Router) -> io::Result<Self> {
-        let tls = tls(listen)?;
+        let files = TlsFiles::of(listen);
+        let tls = files.as_ref().map(TlsFiles::load).transpose()?.map(RustlsConfig::from_config);
         let listener = TcpListener::bind((listen.host, listen.port))?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
-        let (handle, secure) = (Handle::new(), tls.is_some());
+        let handle = Handle::new();
+        let watch = files
+            .zip(tls.clone())
+            .map(|(files, running)| AbortOnDropHandle::new(tokio::spawn(files.watch(running))));
         let service = router.into_make_service();
         let task = match tls {
             Some(tls) => {
@@ -58,12 +61,12 @@ impl Server {
                 tokio::spawn(server.handle(handle.clone()).serve(service))
             }
         };
-        Ok(Self { addr, secure, handle, task })
+        Ok(Self { addr, watch, handle, task })
     }
 
     /// Its base URL.
     pub fn url(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
+        let scheme = if self.watch.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr)
     }
 
@@ -85,21 +88,4 @@ fn limit_heads(builder: &mut HttpBuilder) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES);
-}
-
-fn tls(listen: &Listen) -> io::Result<Option<RustlsConfig>> {
-    let (Some(cert), Some(key)) = (&listen.tls_cert, &listen.tls_key) else { return Ok(None) };
-    let bad = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        io::Error::other(format!("{}: {error}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad(cert, &error))?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| bad(cert, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(RustlsConfig::from_config(Arc::new(config))))
 }

@@ -79,10 +79,14 @@ impl Config {
                 problems.push(text.to_owned());
             }
         };
-        let Listen { tls_cert, tls_key, behind_proxy, .. } = &self.listen;
+        let Listen { tls_cert, tls_key, tls_client_ca, behind_proxy, .. } = &self.listen;
         refuse(
             tls_cert.is_some() != tls_key.is_some(),
             "listen.tls_cert and listen.tls_key go together",
+        );
+        refuse(
+            tls_client_ca.is_some() && tls_cert.is_none(),
+            "listen.tls_client_ca needs listen.tls_cert and listen.tls_key",
         );
         refuse(
             self.is_plain_and_public() && !behind_proxy,
@@ -138,6 +142,8 @@ pub struct Listen {
     pub tls_cert: Option<PathBuf>,
     /// Its key, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Authorities, PEM: only callers with a certificate of theirs are served.
+    pub tls_client_ca: Option<PathBuf>,
     /// A proxy in front terminates TLS: plain HTTP on any address.
     pub behind_proxy: bool,
 }
@@ -149,6 +155,7 @@ impl Default for Listen {
             port: 8011,
             tls_cert: None,
             tls_key: None,
+            tls_client_ca: None,
             behind_proxy: false,
         }
     }
@@ -360,6 +367,8 @@ mod tests {
         assert_eq!(config.problems(), ["listen.tls_cert and listen.tls_key go together"]);
         config.listen.tls_key = Some(PathBuf::from("key.pem"));
         assert!(config.problems().is_empty());
+        config.listen = Listen { tls_client_ca: Some("ca.pem".into()), ..Listen::default() };
+        assert_eq!(config.problems().len(), 1);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub static KEYS: &[Key] = &[
     Key { path: "coordinator.auth_token", kind: Kind::Text, names: &["API_KEY"], secret: true },
     key("coordinator.auth_token_file", Kind::Text, &["API_KEY_FILE"]),
     key("coordinator.ca_file", Kind::Text, &[]),
+    key("coordinator.client_cert_file", Kind::Text, &[]),
     key("coordinator.allow_insecure", Kind::Flag, &["ALLOW_INSECURE"]),
     key("coordinator.connect_timeout_s", Kind::Number, &[]),
     key("coordinator.timeout_s", Kind::Number, &[]),

@@ -91,6 +91,8 @@ pub struct Coordinator {
     pub auth_token_file: Option<PathBuf>,
     /// A PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the node's own certificate and its key.
+    pub client_cert_file: Option<PathBuf>,
     /// Permits plain HTTP to other machines (`ALLOW_INSECURE`).
     pub allow_insecure: bool,
     /// Longest wait for a connection, in seconds.
@@ -265,6 +267,7 @@ impl Default for Coordinator {
             auth_token: None,
             auth_token_file: None,
             ca_file: None,
+            client_cert_file: None,
             allow_insecure: false,
             connect_timeout_s: 5,
             timeout_s: 30,

@@ -1,7 +1,7 @@
 //! The coordinator as the node sees it: one method per endpoint, typed errors, limits on every
 //! reply. When to call, and what to do about an error, is decided in `loops/` and `outbox`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,12 +11,9 @@ use protocol::miner::{
     ProgressReply, Registered, UploadMetadata, Uploaded,
 };
 use protocol::proof::{ArtifactProof, Credited};
-use protocol::{
-    Job, JobId, LeaseToken, MinerCapabilities, Name, PROTOCOL_HEADER, PROTOCOL_VERSION, Proof,
-};
-use reqwest::header::{HeaderMap, HeaderValue};
+use protocol::{Job, JobId, LeaseToken, MinerCapabilities, Name, Proof};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -24,9 +21,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::io::ReaderStream;
 
 mod backoff;
+pub mod connection;
 mod error;
 
 pub use backoff::{Backoff, jittered};
+pub use connection::ClientError;
 pub use error::{CallError, Remedy};
 
 use crate::config::{self, BaseUrl, Secret};
@@ -57,29 +56,13 @@ pub struct Coordinator {
     timeout: Duration,
 }
 
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The file of further authorities cannot be used.
-    #[error("ca_file {path}: {why}")]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// TLS could not be set up.
-    #[error("HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
-}
-
 impl Coordinator {
     /// A client as configured. The process must have a rustls provider installed.
     ///
     /// # Errors
-    /// Where the CA file is bad or TLS cannot be set up.
+    /// Where a file of certificates is bad or TLS cannot be set up.
     pub fn new(config: &config::Coordinator) -> Result<Self, ClientError> {
-        let builder = || builder(config);
+        let builder = || connection::builder(config);
         Ok(Self {
             base: config.base_url.clone(),
             token: config.auth_token.clone(),
@@ -270,25 +253,6 @@ impl Coordinator {
     }
 }
 
-fn builder(config: &config::Coordinator) -> Result<ClientBuilder, ClientError> {
-    let version = HeaderValue::from(PROTOCOL_VERSION);
-    let name = reqwest::header::HeaderName::from_static(PROTOCOL_HEADER);
-    let mut builder = Client::builder()
-        .user_agent(concat!("miner-node/", env!("CARGO_PKG_VERSION")))
-        .default_headers(HeaderMap::from_iter([(name, version)]))
-        .connect_timeout(Duration::from_secs(config.connect_timeout_s.into()))
-        // The key goes to the coordinator and nowhere else.
-        .redirect(reqwest::redirect::Policy::none());
-    if !config.base_url.is_https() {
-        // A proxy would read the key, even on the way to this very machine.
-        builder = builder.no_proxy();
-    }
-    match &config.ca_file {
-        Some(path) => Ok(builder.tls_certs_merge(certificates(path)?)),
-        None => Ok(builder),
-    }
-}
-
 /// Ends when an upload whose pieces raise `movement` stands still, or, once it is all sent, is not
 /// answered. The client's own read time-out would run from the first byte of the upload.
 async fn stall(mut movement: watch::Receiver<()>) {
@@ -303,14 +267,6 @@ async fn stall(mut movement: watch::Receiver<()>) {
 
 fn about(job: JobId, what: &str) -> String {
     format!("/v1/miner/jobs/{job}/{what}")
-}
-
-fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let fail = |why: String| ClientError::CaFile { path: path.to_owned(), why };
-    let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let found =
-        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(error.to_string()))?;
-    if found.is_empty() { Err(fail("holds no certificate".to_owned())) } else { Ok(found) }
 }
 
 async fn checked(response: Response) -> Result<Response, CallError> {

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::Finding;
 use crate::config::Config;
+use crate::coordinator::connection;
 
 /// Where receipts begin to look odd to others.
 const CLOCK_WARN: Duration = Duration::from_secs(5);
@@ -72,33 +73,23 @@ async fn reach(config: &Config) -> Result<Finding, Finding> {
     ))
 }
 
-/// Verifies certificates like the node itself: by the system's authorities and the owner's.
 fn http_client(config: &Config) -> Result<Client, Finding> {
-    let wrong = |error: String| Finding::fail("coordinator", error, "correct coordinator.ca_file");
-    let mut builder = Client::builder()
-        .connect_timeout(Duration::from_secs(config.coordinator.connect_timeout_s.into()))
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = &config.coordinator.ca_file {
-        let pem =
-            std::fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        let authorities =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(chain(&error)))?;
-        builder = builder.tls_certs_merge(authorities);
-    }
-    builder.build().map_err(|error| wrong(chain(&error)))
+    let client = connection::builder(&config.coordinator).and_then(|builder| Ok(builder.build()?));
+    client.map_err(|error| Finding::fail("coordinator", chain(&error), "correct that file"))
 }
 
 async fn get(config: &Config, client: &Client, path: &str) -> Result<Response, Finding> {
     let mut request = client
         .get(config.coordinator.base_url.endpoint(path))
-        .timeout(Duration::from_secs(config.coordinator.timeout_s.into()))
-        .header(protocol::PROTOCOL_HEADER, protocol::PROTOCOL_VERSION);
+        .timeout(Duration::from_secs(config.coordinator.timeout_s.into()));
     if let Some(token) = &config.coordinator.auth_token {
         request = request.bearer_auth(token.expose());
     }
     request.send().await.map_err(|error| {
         let why = chain(&error);
-        let fix = if why.contains("ertificate") {
+        let fix = if why.contains("CertificateRequired") {
+            "this coordinator serves certified nodes only: name your certificate in coordinator.client_cert_file"
+        } else if why.contains("ertificate") {
             "if the coordinator has a certificate of its own authority, name that authority's PEM file in coordinator.ca_file"
         } else {
             "correct COORD_URL (scheme, port), or start the coordinator"

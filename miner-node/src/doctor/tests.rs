@@ -161,6 +161,35 @@ fn certificates_are_verified_always() {
 }
 
 #[test]
+fn a_coordinator_may_ask_for_the_node_s_certificate() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut known = rustls::RootCertStore::empty();
+    known.add(made.cert.der().clone()).unwrap();
+    let tls = ServerConfig::builder()
+        .with_client_cert_verifier(
+            rustls::server::WebPkiClientVerifier::builder(Arc::new(known)).build().unwrap(),
+        )
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let port = serve(Some(Arc::new(tls)), now_as_http_date());
+    let mut config = config("https", port, Some(KEY));
+    let directory = TempDir::new().unwrap();
+    let (authority, own) = (directory.path().join("ca.pem"), directory.path().join("own.pem"));
+    std::fs::write(&authority, made.cert.pem()).unwrap();
+    std::fs::write(&own, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    config.coordinator.ca_file = Some(authority);
+
+    let findings = examined(&config);
+    assert_eq!(findings[1].status, Status::Fail);
+    assert!(findings[1].fix.as_ref().unwrap().contains("client_cert_file"), "{findings:?}");
+
+    config.coordinator.client_cert_file = Some(own);
+    assert!(examined(&config).iter().all(|finding| finding.status == Status::Ok));
+}
+
+#[test]
 fn a_broken_configuration_is_a_finding() {
     let error = ConfigError::TooLarge { path: "/x".into(), limit: 5 };
     assert_eq!(main(Err(error), true), ExitCode::from(FAILED));

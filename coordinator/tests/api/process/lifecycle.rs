@@ -225,6 +225,54 @@ async fn it_speaks_tls_with_its_own_certificate() {
 }
 
 #[tokio::test]
+async fn with_mutual_tls_strangers_are_not_served() {
+    let home = Home::new();
+    let file = |name: &str| home.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let (authority, ours) = authority_and_member();
+    fs::write(file("clients.pem"), authority).unwrap();
+    let config = format!(
+        "data_dir: {}\nlisten: {{tls_cert: {}, tls_key: {}, tls_client_ca: {}, port: 0}}\n",
+        home.path().display(),
+        file("cert.pem"),
+        file("key.pem"),
+        file("clients.pem")
+    );
+    fs::write(file("coordinator.yaml"), config).unwrap();
+    let service = Service::open(&["--config", &file("coordinator.yaml")]).await;
+    let port = service.url.rsplit_once(':').unwrap().1;
+    drop(http());
+    let get = async |identity: Option<&str>| {
+        let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        let mut client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+        if let Some(pem) = identity {
+            client = client.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
+        }
+        let url = format!("https://localhost:{port}/v1/health");
+        within(client.build().unwrap().get(url).send()).await.map(|reply| reply.status())
+    };
+    assert_eq!(get(Some(&ours)).await.unwrap(), 200);
+    assert!(get(None).await.is_err());
+    let (_, another_s) = authority_and_member();
+    assert!(get(Some(&another_s)).await.is_err());
+}
+
+/// An authority's certificate, and a certificate of it with its key, both PEM.
+fn authority_and_member() -> (String, String) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, key);
+    let own = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["miner".to_owned()];
+    let member = rcgen::CertificateParams::new(names).unwrap().signed_by(&own, &issuer).unwrap();
+    (authority, member.pem() + &own.serialize_pem())
+}
+
+#[tokio::test]
 async fn a_head_without_end_is_refused() {
     let home = Home::new();
     let service = Service::open(&home.settings()).await;
