@@ -288,6 +288,9 @@ impl<'a> Attempt<'a> {
             Err(Abandoned::Refused(refusal)) => {
                 warn!(event = "job_failed", job_id = %id, code = %refusal.code,
                     "[JOB] failed id={id} code={} {}", refusal.code, refusal.message);
+                if refusal.code == FailureCode::Deny {
+                    self.node.audit.denied(self.node.now(), &self.job, &refusal);
+                }
                 Body::Fail(self.failure(&refusal))
             }
             Err(Abandoned::Lost(why)) => {

@@ -2,6 +2,7 @@
 //! proves them and earns. This file only names the rooms.
 
 pub mod attempt;
+pub mod audit;
 pub mod capabilities;
 pub mod cli;
 pub mod clock;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::audit::Audit;
 use crate::capabilities::{Sensors, miner_capabilities};
 use crate::clock;
 use crate::config::{Config, SlotPlan};
@@ -77,6 +78,8 @@ pub struct Node {
     pub leases: Leases,
     /// What it has to report.
     pub outbox: Outbox,
+    /// What its owner may want to prove later.
+    pub audit: Audit,
     /// Whether the coordinator knows it and lets it work.
     pub standing: watch::Sender<Standing>,
     /// Whether it takes no more jobs because it is about to end.
@@ -139,7 +142,10 @@ impl Node {
         let capabilities = miner_capabilities(&probe, &config, &identity, &offer);
         let slots = capabilities.slots.unwrap_or_default();
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
+        let audit = Audit::new(config.state_dir());
+        audit.started(clock::now(), &config, &identity);
         Ok(Arc::new(Self {
+            audit,
             config,
             identity,
             coordinator,

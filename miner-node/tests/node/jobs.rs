@@ -119,6 +119,11 @@ async fn a_denied_job_starts_no_process() {
     assert!(!rig.job_dir(id).join("out.txt").exists());
     assert_eq!(rig.credits(id).await, 0);
     node.end().await;
+    let audit = std::fs::read_to_string(rig.config.state_dir().join("audit.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["action"], "node.start");
+    assert_eq!([&lines[1]["action"], &lines[1]["subject"]], ["job.deny", &*id.to_string()]);
 }
 
 #[tokio::test]
