@@ -166,10 +166,9 @@ pub async fn begin(
     for (index, key) in keys.iter().enumerate() {
         let first = seen.insert((key.key_id.as_str(), key.route.as_str(), key.key));
         outcomes.push(match stored.remove(&index) {
-            _ if !first => Err(idempotency::in_flight()),
             Some((body, reply)) if body == key.body => Ok(Some(reply)),
             Some(_) => Err(idempotency::reused()),
-            None if held.contains(&key.lock_number()) => Ok(None),
+            None if first && held.contains(&key.lock_number()) => Ok(None),
             None => Err(idempotency::in_flight()),
         });
     }

@@ -48,6 +48,16 @@ on_both_engines! {
         assert_eq!(page.items.len(), 1);
     }
 
+    async fn repeats_that_come_at_once_all_get_the_answer_that_is_there(app: TestApp) {
+        let client = app.client("c1").await;
+        let send = || keyed(&app, &client.key, "/v1/jobs", json!({"workload": "hash"}));
+        let first: JobView = send().await.expect(201).json();
+        for reply in futures_util::future::join_all((0..5).map(|_| send())).await {
+            assert!(is_replay(&reply));
+            assert_eq!(reply.json::<JobView>(), first);
+        }
+    }
+
     async fn a_batch_repeats_item_by_item(app: TestApp) {
         let client = app.client("c1").await;
         let batch = json!({"jobs": [{"workload": "hash"}, {"workload": 1}, {"workload": "hash"}]});
