@@ -16,6 +16,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod miners;
+mod model;
 mod money;
 mod path;
 mod process;

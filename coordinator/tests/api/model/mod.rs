@@ -1,0 +1,113 @@
+//! Random histories against a model: whatever clients, miners, time and chance do, at one
+//! coordinator or at two, the promises hold.
+//!
+//! `MODEL_HISTORIES` says how many per database. A history that fails is made smaller, printed with
+//! its steps, and its seed is kept in `proptest-regressions/model.txt`, which every run tries first.
+//! `scripts/mutants` shows that broken coordinators do not get past it.
+
+mod bench;
+mod market;
+mod play;
+mod promises;
+mod steps;
+mod task;
+
+use std::cell::RefCell;
+
+use bench::Bench;
+use play::Play;
+use proptest::test_runner::{
+    Config, FileFailurePersistence, TestCaseError, TestCaseResult, TestRunner,
+};
+use steps::History;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::Engine;
+
+/// How many histories per database are played unless `MODEL_HISTORIES` says otherwise.
+const HISTORIES: u32 = 200;
+
+/// How many histories share a database: its audit looks at all of them.
+const PER_BENCH: u32 = 40;
+
+/// A coordinator with the tasks that it started.
+struct Stage {
+    runtime: Runtime,
+    bench: Option<Bench>,
+    played: u32,
+}
+
+impl Stage {
+    fn new(engine: Engine) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let bench = Some(runtime.block_on(Bench::start(engine)));
+        Self { runtime, bench, played: 0 }
+    }
+
+    fn play(&mut self, history: &History) -> TestCaseResult {
+        self.played += 1;
+        let bench = self.bench.as_ref().unwrap();
+        self.runtime.block_on(play(bench, self.played, history))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Its pools want a runtime to go in.
+        let _inside = self.runtime.enter();
+        self.bench = None;
+    }
+}
+
+async fn play(bench: &Bench, number: u32, history: &History) -> TestCaseResult {
+    let mut play = Play::begin(bench, number).await;
+    let mut outcome = Ok(());
+    for (i, step) in history.0.iter().enumerate() {
+        outcome = play.take(step).await.map_err(|broken| (format!("step {i}"), broken));
+        if outcome.is_err() {
+            break;
+        }
+    }
+    if outcome.is_ok() {
+        outcome = play.end().await.map_err(|broken| ("the end".to_owned(), broken));
+    }
+    outcome.map_err(|(at, broken)| {
+        let why = format!("promise broken: {}\nat {at}: {}", broken.promise, broken.seen);
+        TestCaseError::fail(why)
+    })
+}
+
+fn histories(engine: Engine) {
+    let cases = std::env::var("MODEL_HISTORIES").map_or(HISTORIES, |text| text.parse().unwrap());
+    let persistence = FileFailurePersistence::Direct("proptest-regressions/model.txt");
+    let default = Config::default();
+    let config = Config {
+        cases,
+        // Each attempt that still fails needs a new database.
+        max_shrink_iters: default.max_shrink_iters.min(512),
+        failure_persistence: Some(Box::new(persistence)),
+        ..default
+    };
+    let stage = RefCell::new(None);
+    let outcome = TestRunner::new(config).run(&steps::history(), |history| {
+        // Whatever a failure leaves behind must not fail the next history.
+        let fresh = stage.take().filter(|stage: &Stage| stage.played < PER_BENCH);
+        let mut playing = fresh.unwrap_or_else(|| Stage::new(engine));
+        playing.play(&history)?;
+        stage.replace(Some(playing));
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn sqlite() {
+    histories(Engine::Sqlite);
+}
+
+#[test]
+fn postgres_with_two_replicas() {
+    histories(Engine::Postgres);
+}
