@@ -391,20 +391,6 @@ pub async fn specs(
     rows.iter().map(|row| Ok((row.get("job_id")?, row.json("spec")?))).collect()
 }
 
-const LOCK_POSTGRES: &str =
-    "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
-            q.deadline_at, m.miner_id, m.wallet, m.pubkey
-     from queue q left join miners m on m.miner_no = q.miner_no
-     where q.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))
-     order by q.job_id for update of q";
-const LOCK_SQLITE: &str =
-    "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
-            q.deadline_at, m.miner_id, m.wallet, m.pubkey
-     from queue q left join miners m on m.miner_no = q.miner_no
-     where q.job_id in (select value ->> 'v' from json_each($1))";
-
 /// Locks rows of the queue, in the order of their ids, and reads them with their holders.
 ///
 /// # Errors
@@ -413,12 +399,34 @@ pub async fn lock(
     tx: &mut Tx,
     jobs: impl IntoIterator<Item = JobId>,
 ) -> Result<HashMap<JobId, LeaseRow>, DbError> {
-    let jobs = Rows::list(tx.engine(), jobs);
+    let jobs: Vec<JobId> = jobs.into_iter().collect();
     if jobs.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = tx.either(LOCK_POSTGRES, LOCK_SQLITE);
-    let rows = tx.rows(sql, Args::new().with_rows(jobs)).await?;
+    let list = |tx: &Tx| Args::new().with_rows(Rows::list(tx.engine(), jobs.iter().copied()));
+    if tx.engine() == Engine::Postgres {
+        // In a statement of its own: whoever waited for a lock sees the new holder in the row, but
+        // joins it with what its snapshot, which is older, knew of the miners.
+        let sql = "select job_id from queue
+                   where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))
+                   order by job_id for update";
+        let args = list(tx);
+        tx.rows(sql, args).await?;
+    }
+    let sql = tx.either(
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
+                q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
+                q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+         from queue q left join miners m on m.miner_no = q.miner_no
+         where q.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
+                q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
+                q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+         from queue q left join miners m on m.miner_no = q.miner_no
+         where q.job_id in (select value ->> 'v' from json_each($1))",
+    );
+    let args = list(tx);
+    let rows = tx.rows(sql, args).await?;
     rows.iter().map(|row| lease_row(row).map(|lease| (lease.job_id, lease))).collect()
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use coordinator::app::{App, Parts};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
+use coordinator::db::Args;
+use coordinator::dispatch::store::{self, Grant};
 use coordinator::router::router;
 use ed25519_dalek::SigningKey;
-use protocol::Job;
+use protocol::{Job, JobState};
 
 use crate::support::{Engine, Request, TestApp};
 
@@ -36,4 +38,40 @@ async fn a_job_submitted_to_one_wakes_a_miner_that_waits_at_the_other() {
         let (reply, id) = tokio::join!(waiting, submitting);
         assert_eq!(reply.expect(200).json::<Job>().id, id);
     }
+}
+
+/// Polls until a session of this database waits for a lock.
+async fn somebody_waits(app: &TestApp) {
+    let sql = "select count(*) as n from pg_stat_activity
+               where datname = current_database() and wait_event_type = 'Lock'";
+    loop {
+        let mut tx = app.app.db.read().await.unwrap();
+        let row = tx.row(sql, Args::new()).await.unwrap().unwrap();
+        if row.get::<i64>("n").unwrap() > 0 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_that_waits_for_a_claim_finds_the_new_holder() {
+    let app = TestApp::postgres().await;
+    let client = app.client("c1").await;
+    app.registered("m1").await;
+    let id = client.submit_any().await;
+    let mut claim = app.app.db.write().await.unwrap();
+    let miner = coordinator::miners::store::find(&mut claim, &"m1".parse().unwrap()).await.unwrap();
+    let (now, token) = (app.app.now(), coordinator::app::new_lease_token());
+    let (miner_no, tokenless) = (miner.unwrap().no, false);
+    let (expires_at, deadline) = (now.plus_secs(10), now.plus_secs(600));
+    let grant = Grant { job_id: id, miner_no, tokenless, token, expires_at, deadline };
+    let held = store::lease(&mut claim, now, &[grant]).await.unwrap();
+    store::begin_attempts(&mut claim, now, &held, |_| "m1").await.unwrap();
+    let committing = async {
+        somebody_waits(&app).await;
+        claim.commit().await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(client.cancel(id), committing);
+    reply.expect(200);
+    assert_eq!(client.job(id).await.state, JobState::Canceled);
 }
