@@ -34,6 +34,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
+# --- where a program runs ---------------------------------------------------------------------
+
+# What stands before the programs that are started: a network of their own, another clock. Empty:
+# they run here.
+INSIDE=()
+
 # --- packages ---------------------------------------------------------------------------------
 
 # need COMMAND PACKAGE [COMMAND PACKAGE ...]: installs, in one go, the packages whose command is
@@ -85,6 +91,8 @@ need_run_tools() {
 POSTGRES_BIN=
 POSTGRES_DIR=
 POSTGRES_PORT=
+# Where it listens. Any but the loopback interface is for networks that nobody else is in.
+POSTGRES_HOST=127.0.0.1
 export POSTGRES_URL=
 
 need_postgres() {
@@ -95,17 +103,18 @@ need_postgres() {
 # PostgreSQL refuses to run as root.
 as_postgres() {
     if ((EUID == 0)); then
-        (cd / && exec runuser -u postgres -- "$@")
+        (cd / && exec "${INSIDE[@]}" runuser -u postgres -- "$@")
     else
-        "$@"
+        "${INSIDE[@]}" "$@"
     fi
 }
 
-# start_postgres DIR [on|off]: a cluster of its own below DIR, on a free port of the loopback
-# interface, with a password that nobody else knows. `off` trades safety against power cuts for
+# start_postgres DIR [on|off] [SETTING ...]: a cluster of its own below DIR, on a free port of
+# POSTGRES_HOST, with a password that nobody else knows. `off` trades safety against power cuts for
 # speed; it changes nothing for processes that are killed. Sets POSTGRES_URL.
 start_postgres() {
     local dir=$1 fsync=${2:-off} password
+    shift "$(($# < 2 ? $# : 2))"
     need_postgres
     POSTGRES_DIR=$dir
     if ((EUID == 0)) && ! as_postgres test -x "$(dirname "$dir")"; then
@@ -123,14 +132,16 @@ start_postgres() {
         --pwfile="$POSTGRES_DIR/password" --auth=scram-sha-256 --encoding=UTF8 \
         --locale=C.UTF-8 --no-sync >"/dev/null"
     cat >>"$POSTGRES_DIR/data/postgresql.conf" <<-CONFIG
-		listen_addresses = '127.0.0.1'
+		listen_addresses = '$POSTGRES_HOST'
 		unix_socket_directories = ''
 		max_connections = 400
 		shared_buffers = 128MB
 		fsync = $fsync
 		full_page_writes = $fsync
 		log_min_messages = warning
+		$(printf '%s\n' "$@")
 	CONFIG
+    printf 'host all all 10.77.0.0/16 scram-sha-256\n' >>"$POSTGRES_DIR/data/pg_hba.conf"
     at_end stop_postgres
     local try
     for try in 1 2 3 4 5; do
@@ -138,7 +149,7 @@ start_postgres() {
         if postgres_ctl start; then break; fi
         ((try < 5)) || die "PostgreSQL does not start, see $POSTGRES_DIR/log"
     done
-    POSTGRES_URL="postgres://postgres:$password@127.0.0.1:$POSTGRES_PORT/postgres"
+    POSTGRES_URL="postgres://postgres:$password@$POSTGRES_HOST:$POSTGRES_PORT/postgres"
 }
 
 postgres_ctl() {

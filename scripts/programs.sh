@@ -21,8 +21,9 @@ build_programs() {
 
 # --- coordinator ------------------------------------------------------------------------------
 
-# set_up_coordinator DIR URL|sqlite [SETTING: VALUE ...]: a data directory with settings. Each
-# setting is a line of YAML; nested ones in its flow form.
+# set_up_coordinator DIR URL|sqlite [SETTING: VALUE ...]: a directory with settings, which is its
+# data directory, too, unless DATA_DIR names another. Each setting is a line of YAML; nested ones in
+# its flow form.
 set_up_coordinator() {
     local dir=$1 database=$2
     shift 2
@@ -32,7 +33,7 @@ set_up_coordinator() {
     DATABASE=$database
     [[ $database != sqlite ]] || DATABASE="sqlite:$dir/coordinator.db"
     {
-        printf 'data_dir: "%s"\n' "$dir"
+        printf 'data_dir: "%s"\n' "${DATA_DIR:-$dir}"
         printf '%s\n' "$@"
     } >"$dir/coordinator.yaml"
 }
@@ -50,7 +51,7 @@ start_coordinator() {
     local dir=$1 port=${2:-0}
     : >"$dir/listening"
     # exec: the process that is killed must be the coordinator, not a shell around it.
-    (DATABASE_URL=$DATABASE exec "$BIN/coordinator" --config "$dir/coordinator.yaml" \
+    (DATABASE_URL=$DATABASE exec "${INSIDE[@]}" "$BIN/coordinator" --config "$dir/coordinator.yaml" \
         --port "$port" serve >>"$dir/listening" 2>>"$dir/coordinator.log") &
     COORDINATOR_PID=$!
     wait_until 30 "the coordinator to listen" listens "$dir" ||
@@ -115,10 +116,11 @@ live_leases() {
 
 # --- nodes ------------------------------------------------------------------------------------
 
-# set_up_node DIR NAME WALLET SLOTS: a node of its own in DIR/NAME, for the coordinator that
-# listens, with the allowlist that is delivered.
+# set_up_node DIR NAME WALLET SLOTS [SETTING: VALUE ...]: a node of its own in DIR/NAME, for the
+# coordinator that listens, with the allowlist that is delivered.
 set_up_node() {
     local dir=$1/$2 name=$2 wallet=$3 slots=$4
+    shift 4
     mkdir -p "$dir/allowlist.d"
     chmod 700 "$dir"
     install -m 0644 etc/miner/allowlist.d/*.yaml "$dir/allowlist.d"
@@ -126,18 +128,20 @@ set_up_node() {
     cat >"$dir/miner.yaml" <<-CONFIG
 		node_id: "$name"
 		wallet: "$wallet"
-		coordinator: {base_url: "$COORDINATOR_URL", auth_token_file: "$dir/api_key"}
+		coordinator:
+		  {base_url: "$COORDINATOR_URL", auth_token_file: "$dir/api_key", allow_insecure: true}
 		accel_mode: cpu
 		runners: {cli: {allowlist_dir: "$dir/allowlist.d"}}
 		resources: {max_concurrent_cpu: $slots, cpu_nice: 0}
 		workspace: {root: "$dir/work"}
 		shutdown: {grace_s: 5}
+		$(printf '%s\n' "$@")
 	CONFIG
 }
 
 # start_node DIR: in the background. Sets NODE_PID.
 start_node() {
-    (exec "$BIN/miner-node" --config "$1/miner.yaml" run >>"$1/node.log" 2>&1) &
+    (exec "${INSIDE[@]}" "$BIN/miner-node" --config "$1/miner.yaml" run >>"$1/node.log" 2>&1) &
     export NODE_PID=$!
 }
 
