@@ -7,6 +7,7 @@
 mod args;
 mod error;
 mod notices;
+mod postgres;
 mod rows;
 mod storable;
 
@@ -16,10 +17,11 @@ use std::time::Duration;
 pub use args::{Args, Rows};
 pub use error::DbError;
 pub use notices::Notices;
+pub use postgres::ANSWER_TIMEOUT;
+use postgres::bounded;
 pub use rows::{Column, Row};
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -90,7 +92,7 @@ impl Db {
     /// Where the URL is malformed.
     pub fn open(url: &str, max_connections: u32) -> Result<Self, UrlError> {
         let pools = match engine_of(url)? {
-            Engine::Postgres => Pools::Postgres(postgres(url, max_connections)?),
+            Engine::Postgres => Pools::Postgres(postgres::pool(url, max_connections)?),
             Engine::Sqlite => sqlite(url, max_connections)?,
         };
         Ok(Self { pools })
@@ -121,7 +123,7 @@ impl Db {
     /// [`DbError::Unavailable`] where no connection is to be had.
     pub async fn write(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(bounded(ANSWER_TIMEOUT, pool.begin()).await?),
             // A deferred transaction that reads first fails at its first write as soon as anybody
             // else wrote in between, and no busy timeout helps.
             Pools::Sqlite { writer, .. } => {
@@ -137,7 +139,7 @@ impl Db {
     /// [`DbError::Unavailable`] where no connection is to be had.
     pub async fn read(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(bounded(ANSWER_TIMEOUT, pool.begin()).await?),
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
         };
         Ok(Tx { inner })
@@ -162,23 +164,6 @@ impl Db {
             }
         }
     }
-}
-
-fn postgres(url: &str, max_connections: u32) -> Result<PgPool, UrlError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(UrlError::Driver)?
-        .application_name("aitbc-coordinator")
-        // Short: a batch that waits for a lock holds up all that is queued behind it.
-        .options([
-            ("lock_timeout", "2s"),
-            ("statement_timeout", "15s"),
-            ("idle_in_transaction_session_timeout", "15s"),
-        ]);
-    Ok(PgPoolOptions::new()
-        // One of them listens to other replicas for good.
-        .max_connections(max_connections.max(2))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options))
 }
 
 fn sqlite(url: &str, max_connections: u32) -> Result<Pools, UrlError> {
@@ -248,7 +233,8 @@ impl Tx {
         let values = args.into_values(self.engine());
         Ok(match &mut self.inner {
             Inner::Postgres(tx) => {
-                sqlx::query_with(sql, SqlxValues(values)).execute(&mut **tx).await?.rows_affected()
+                let query = sqlx::query_with(sql, SqlxValues(values));
+                bounded(ANSWER_TIMEOUT, query.execute(&mut **tx)).await?.rows_affected()
             }
             Inner::Sqlite(tx) => {
                 sqlx::query_with(sql, SqlxValues(values)).execute(&mut **tx).await?.rows_affected()
@@ -263,12 +249,11 @@ impl Tx {
     pub async fn rows(&mut self, sql: &'static str, args: Args) -> Result<Vec<Row>, DbError> {
         let values = args.into_values(self.engine());
         Ok(match &mut self.inner {
-            Inner::Postgres(tx) => sqlx::query_with(sql, SqlxValues(values))
-                .fetch_all(&mut **tx)
-                .await?
-                .into_iter()
-                .map(Row::Postgres)
-                .collect(),
+            Inner::Postgres(tx) => {
+                let query = sqlx::query_with(sql, SqlxValues(values));
+                let rows = bounded(ANSWER_TIMEOUT, query.fetch_all(&mut **tx)).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
             Inner::Sqlite(tx) => sqlx::query_with(sql, SqlxValues(values))
                 .fetch_all(&mut **tx)
                 .await?
@@ -297,12 +282,9 @@ impl Tx {
         Ok(match &mut self.inner {
             Inner::Postgres(tx) => {
                 let (sql, values) = statement.build(sea_query::PostgresQueryBuilder);
-                sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
-                    .fetch_all(&mut **tx)
-                    .await?
-                    .into_iter()
-                    .map(Row::Postgres)
-                    .collect()
+                let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                let rows = bounded(ANSWER_TIMEOUT, query.fetch_all(&mut **tx)).await?;
+                rows.into_iter().map(Row::Postgres).collect()
             }
             Inner::Sqlite(tx) => {
                 let (sql, values) = statement.build(sea_query::SqliteQueryBuilder);
@@ -323,7 +305,7 @@ impl Tx {
     /// Where the commit did not go through.
     pub async fn commit(self) -> Result<(), DbError> {
         match self.inner {
-            Inner::Postgres(tx) => tx.commit().await?,
+            Inner::Postgres(tx) => bounded(ANSWER_TIMEOUT, tx.commit()).await?,
             Inner::Sqlite(tx) => tx.commit().await?,
         }
         Ok(())

@@ -4,3 +4,4 @@ mod command_line;
 mod lifecycle;
 mod proxy;
 mod service;
+mod silence;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 pub struct Proxy {
     port: u16,
     up: watch::Sender<bool>,
+    silenced: watch::Sender<()>,
 }
 
 impl Proxy {
@@ -15,14 +16,15 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (up, is_up) = watch::channel(false);
+        let (silenced, silence) = watch::channel(());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *is_up.borrow() {
-                    tokio::spawn(forward(client, server.clone(), is_up.clone()));
+                    tokio::spawn(forward(client, server.clone(), is_up.clone(), silence.clone()));
                 }
             }
         });
-        Self { port, up }
+        Self { port, up, silenced }
     }
 
     /// A URL of the same database, through this proxy.
@@ -36,12 +38,26 @@ impl Proxy {
     pub fn set(&self, up: bool) {
         self.up.send(up).unwrap();
     }
+
+    /// Nothing comes through the connections of today any more, and nobody is told; new ones work.
+    pub fn silence(&self) {
+        self.silenced.send(()).unwrap();
+    }
 }
 
-async fn forward(mut client: TcpStream, server: String, mut is_up: watch::Receiver<bool>) {
+async fn forward(
+    mut client: TcpStream,
+    server: String,
+    mut is_up: watch::Receiver<bool>,
+    mut silence: watch::Receiver<()>,
+) {
     let Ok(mut server) = TcpStream::connect(server).await else { return };
+    silence.mark_unchanged();
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = is_up.wait_for(|up| !up) => {}
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+        _ = is_up.wait_for(|up| !up) => return,
+        _ = silence.changed() => {}
     }
+    // Both ends stay open.
+    let _ = is_up.wait_for(|up| !up).await;
 }

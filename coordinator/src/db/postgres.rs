@@ -1,0 +1,67 @@
+//! How PostgreSQL is spoken to over a network that may swallow everything without a word: no wait
+//! for it is without an end, here or there.
+
+use std::io;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Error, PgConnection};
+use tokio::time::timeout;
+
+use super::{ACQUIRE_TIMEOUT, UrlError};
+
+/// How long an answer may take. The server itself gives up a statement after 15 s and says so:
+/// whoever says nothing for longer is not there.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the shortest question and its answer may take. Less than a request waits for a
+/// connection, so that a dead one can be replaced while it does.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A pool for statements. One of `max_connections` is left to [`listening`].
+pub(super) fn pool(url: &str, max_connections: u32) -> Result<PgPool, UrlError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(UrlError::Driver)?
+        .application_name("aitbc-coordinator")
+        // Short: a batch that waits for a lock holds up all that is queued behind it.
+        .options([
+            ("lock_timeout", "2s"),
+            ("statement_timeout", "15s"),
+            ("idle_in_transaction_session_timeout", "15s"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections.saturating_sub(1).max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // The pool's own tests wait for ever, and the place of the connection is lost meanwhile.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(answers(connection)))
+        .after_release(|connection, _| Box::pin(answers(connection)))
+        .connect_lazy_with(options))
+}
+
+/// A pool for one connection that listens: one that died in silence is left behind with its pool.
+pub(super) fn listening(statements: &PgPool) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with((*statements.connect_options()).clone())
+}
+
+async fn answers(connection: &mut PgConnection) -> Result<bool, Error> {
+    bounded(PING_TIMEOUT, connection.ping()).await?;
+    Ok(true)
+}
+
+/// What `asked` comes to within `time`. Given up, its connection is of no use any more.
+pub(super) async fn bounded<T>(
+    time: Duration,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(time, asked).await.unwrap_or_else(|_| {
+        let message = format!("PostgreSQL said nothing for {} s", time.as_secs());
+        Err(Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)))
+    })
+}
