@@ -5,7 +5,8 @@
 # API keys never become arguments, which every user of a machine can read: they live in files of
 # headers, in KEYS.
 
-BIN=
+# Where they are; whoever has built them may have said so.
+BIN=${BIN-}
 KEYS=
 COORDINATOR_URL=
 COORDINATOR_PID=

@@ -19,7 +19,7 @@ PATIENCE_SECS = 40
 
 
 def job(number, options):
-    """Programs that take between one and three seconds, and some real work."""
+    """Programs that take between two and six seconds, and some real work."""
     if number % 10 == 0:
         body = {"workload": "hash", "input": {"inline": {"text": f"job {number}"}}}
     elif number % 10 == 5 and options.input:
@@ -30,7 +30,7 @@ def job(number, options):
             "artifacts": [{"path": "sorted.txt"}],
         }
     else:
-        body = {"command": "sleep", "args": [str(1 + number % 3)]}
+        body = {"command": "sleep", "args": [str(2 + number % 5)]}
     if options.region and number % 3 == 0:
         body["constraints"] = {"region": options.region}
     body["max_attempts"] = 10
@@ -49,8 +49,8 @@ def submit(request, answers):
         try:
             word = json.load(error)["error"]["code"]
         except (ValueError, KeyError, OSError):
-            # Where no replica is ready, the balancer answers itself, and nothing was done.
-            word = "balancer" if error.code == 503 else "no answer" if error.code in (502, 504) else "unexplained"
+            # The balancer's own words: no replica is ready, or one did not answer to the end.
+            word = {502: "no answer", 503: "balancer", 504: "no answer"}.get(error.code, "unexplained")
         answers[f"{error.code} {word}"] += 1
         return None, pause
     except (OSError, ValueError) as error:
