@@ -213,6 +213,10 @@ fn measured(unit_type: UnitType, metrics: &Map<String, Value>) -> Option<Units> 
     match metrics.get(unit_type.as_str())? {
         Value::Number(number) => {
             let text = number.to_string();
+            // An exponent is written below 10^-5, where nothing was done, and above 10^16.
+            if let Some((_, exponent)) = text.split_once('e') {
+                return exponent.starts_with('-').then_some(Units::ZERO);
+            }
             let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
             // More than nine digits of a measurement are cut, not refused.
             let fraction = &fraction[..fraction.len().min(9)];
@@ -257,5 +261,31 @@ fn check_receipt(case: &Case<'_>, receipt: &Receipt) -> Result<(), ApiError> {
             format!("the receipt's {field} is not this job's"),
         )
         .with("field", format!("receipt.{field}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_measurement_is_its_digits() {
+        for (metrics, units) in [
+            (json!({"cpu_seconds": 11.846}), Some("11.846")),
+            (json!({"cpu_seconds": 3}), Some("3")),
+            (json!({"cpu_seconds": "0.5"}), Some("0.5")),
+            (json!({"cpu_seconds": 1.234_567_891_2}), Some("1.234567891")),
+            (json!({"cpu_seconds": 1e-7}), Some("0")),
+            (json!({"cpu_seconds": 1.123_456_789_1e-7}), Some("0")),
+            (json!({"cpu_seconds": 1.123_456_789_1e300}), None),
+            (json!({"cpu_seconds": true}), None),
+            (json!({}), None),
+        ] {
+            let expected = units.map(|units| units.parse().unwrap());
+            let metrics = metrics.as_object().unwrap();
+            assert_eq!(measured(UnitType::CpuSeconds, metrics), expected, "{metrics:?}");
+        }
     }
 }
