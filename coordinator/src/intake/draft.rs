@@ -198,7 +198,13 @@ fn requirements(job: &NewJob) -> Result<Requirements, ApiError> {
         })
         .transpose()?;
     let vram_mb = vram_of_gb.max(job.limits.vram_mb);
-    for (field, value) in [("limits.vram_mb", vram_mb), ("limits.ram_mb", job.limits.ram_mb)] {
+    let sizes = [
+        ("limits.vram_mb", vram_mb),
+        ("limits.ram_mb", job.limits.ram_mb),
+        ("limits.disk_mb", job.limits.disk_mb),
+    ];
+    for (field, value) in sizes {
+        // Rounded up to a class they must still be numbers.
         if value.is_some_and(|mb| mb > 16 * 1024 * 1024) {
             return Err(ApiError::field(field, "is out of range"));
         }
@@ -292,6 +298,7 @@ mod tests {
             (json!({"workload": "hash", "ttl_seconds": 0}), "ttl_seconds"),
             (json!({"workload": "hash", "max_attempts": 11}), "max_attempts"),
             (json!({"workload": "hash", "limits": {"max_runtime_s": 0}}), "limits.max_runtime_s"),
+            (json!({"workload": "hash", "limits": {"disk_mb": u32::MAX}}), "limits.disk_mb"),
             (json!({"workload": "hash", "constraints": {"cuda": "12"}}), "constraints.cuda"),
             (
                 json!({"workload": "hash", "constraints": {"max_price": "-1"}}),
