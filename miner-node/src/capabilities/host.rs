@@ -162,7 +162,7 @@ pub fn memory() -> Memory {
 }
 
 /// Lines such as `MemTotal:       24607252 kB`.
-fn parse_meminfo(text: &str) -> Memory {
+pub fn parse_meminfo(text: &str) -> Memory {
     let kibibytes = |name: &str| {
         text.lines()
             .filter_map(|line| line.split_once(':'))
@@ -174,7 +174,11 @@ fn parse_meminfo(text: &str) -> Memory {
         total_mb: kibibytes("MemTotal") >> 10,
         available_mb: kibibytes("MemAvailable") >> 10,
         free_mb: kibibytes("MemFree") >> 10,
-        cached_mb: (kibibytes("Buffers") + kibibytes("Cached") + kibibytes("SReclaimable")) >> 10,
+        cached_mb: ["Buffers", "Cached", "SReclaimable"]
+            .map(kibibytes)
+            .into_iter()
+            .fold(0, u64::saturating_add)
+            >> 10,
         cgroup_limit_mb: None,
     }
 }
@@ -209,6 +213,8 @@ mod tests {
         assert_eq!((memory.total_mb, memory.free_mb), (24_030, 19_531));
         assert_eq!((memory.available_mb, memory.cached_mb), (22_460, 2_200));
         assert_eq!(parse_meminfo("nonsense"), Memory::default());
+        let most = format!("Buffers: {0} kB\nCached: {0} kB\n", u64::MAX);
+        assert_eq!(parse_meminfo(&most).cached_mb, u64::MAX >> 10);
     }
 
     #[test]
