@@ -4,7 +4,7 @@
 //! here but in `dispatch`.
 
 pub mod admin_routes;
-mod capabilities;
+pub mod capabilities;
 mod introduction;
 mod keys;
 pub mod presence;

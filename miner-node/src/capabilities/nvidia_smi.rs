@@ -88,7 +88,7 @@ impl DeviceProbe for NvidiaSmi {
 }
 
 /// The lines of a list; if none can be understood, there is still a GPU, of which nothing is known.
-fn parse(text: &str) -> Vec<GpuDevice> {
+pub fn parse(text: &str) -> Vec<GpuDevice> {
     let devices: Vec<_> = text.lines().filter_map(parse_line).collect();
     if devices.is_empty() { vec![GpuDevice::named("NVIDIA GPU", Vendor::Nvidia)] } else { devices }
 }

@@ -1,0 +1,5 @@
+//! See [`fuzz::mock_script`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::mock_script(data));

@@ -1,0 +1,55 @@
+//! Fuzz targets: every parser that takes bytes from outside, and what must hold of it.
+//!
+//! A target is a function of any bytes that panics where a promise is broken: a parser fails, takes
+//! what it cannot write again, or lets through what its limits forbid. `fuzz_targets/` has a
+//! program of libFuzzer for each, `corpus/` its samples, `tests/replay` a short run of all of them.
+
+mod allowlist;
+mod bodies;
+mod files;
+mod jobs;
+mod market;
+mod mutation;
+mod node;
+mod receipts;
+mod replies;
+mod requests;
+mod scalars;
+mod settings;
+
+pub use allowlist::allowlist;
+pub use bodies::bodies;
+pub use jobs::jobs;
+pub use mutation::Mutations;
+pub use node::{base_url, devices, leased_job, state_files};
+pub use receipts::{canonical, receipt};
+pub use replies::replies;
+pub use requests::{requests, upload};
+pub use scalars::{amounts, scalars};
+pub use settings::{environment, miner_conf, miner_yaml, mock_script, settings};
+
+/// What is done with bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its program and of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("allowlist", allowlist),
+    ("amounts", amounts),
+    ("base_url", base_url),
+    ("bodies", bodies),
+    ("canonical", canonical),
+    ("devices", devices),
+    ("environment", environment),
+    ("jobs", jobs),
+    ("leased_job", leased_job),
+    ("miner_conf", miner_conf),
+    ("miner_yaml", miner_yaml),
+    ("mock_script", mock_script),
+    ("receipt", receipt),
+    ("replies", replies),
+    ("requests", requests),
+    ("scalars", scalars),
+    ("settings", settings),
+    ("state_files", state_files),
+    ("upload", upload),
+];
