@@ -119,10 +119,14 @@ async fn save(
 }
 
 /// The address, if the owner allows its host. Plain HTTP is good enough: the hash is checked.
-fn allowed(url: &str, accept: &Accept) -> Result<Url, InputError> {
+///
+/// # Errors
+/// [`InputError::Refused`], with a sentence for the client.
+pub fn allowed(url: &str, accept: &Accept) -> Result<Url, InputError> {
     let parsed: Url = url.parse().map_err(|_| refused("input url is malformed".to_owned()))?;
     let host = parsed.host_str().unwrap_or_default();
-    if !matches!(parsed.scheme(), "http" | "https") || !parsed.username().is_empty() {
+    let is_plain = parsed.username().is_empty() && parsed.password().is_none();
+    if !matches!(parsed.scheme(), "http" | "https") || !is_plain {
         return Err(refused("input url must be plain http or https".to_owned()));
     }
     if !accept.input_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
@@ -156,6 +160,7 @@ mod tests {
             "https://evil.org/data.example.net",
             "https://data.example.net@evil.org/",
             "https://user@data.example.net/",
+            "https://:password@data.example.net/",
             "file:///etc/passwd",
             "data.example.net/x",
             "http://169.254.169.254/latest",
