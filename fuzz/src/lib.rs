@@ -3,6 +3,16 @@
 //! A target is a function of any bytes that panics where a promise is broken: a parser fails, takes
 //! what it cannot write again, or lets through what its limits forbid. `fuzz_targets/` has a
 //! program of libFuzzer for each, `corpus/` its samples, `tests/replay` a short run of all of them.
+//!
+//! | from | targets |
+//! | --- | --- |
+//! | clients and miners | `requests` (paths, queries, headers, keys: the real router), `upload` (multipart), `bodies`, `jobs`, `scalars`, `amounts` |
+//! | whoever signs | `canonical`, `receipt` |
+//! | the coordinator, seen by a node | `replies`, `leased_job`, `input_url` |
+//! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script` |
+//! | the machine | `devices`, `state_files` |
+//!
+//! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
 
 mod allowlist;
 mod bodies;
@@ -21,7 +31,7 @@ pub use allowlist::allowlist;
 pub use bodies::bodies;
 pub use jobs::jobs;
 pub use mutation::Mutations;
-pub use node::{base_url, devices, leased_job, state_files};
+pub use node::{base_url, devices, input_url, leased_job, state_files};
 pub use receipts::{canonical, receipt};
 pub use replies::replies;
 pub use requests::{requests, upload};
@@ -40,6 +50,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("canonical", canonical),
     ("devices", devices),
     ("environment", environment),
+    ("input_url", input_url),
     ("jobs", jobs),
     ("leased_job", leased_job),
     ("miner_conf", miner_conf),

@@ -11,7 +11,7 @@ use miner_node::outbox::Outbox;
 use miner_node::receipts::{Signer, receipt};
 use miner_node::runners::{Allowlist, Builtin, Ceilings, Cli, JobFacts, Runners};
 use miner_node::workdir::{RunRecord, Workspace};
-use miner_node::{consent, identity};
+use miner_node::{consent, identity, inputs};
 use protocol::job::SlotKind;
 use protocol::{Job, JobId, Sha256Hex, Timestamp};
 
@@ -125,6 +125,19 @@ pub fn devices(data: &[u8]) {
     }
     let cards = Sysfs::at(files::directory().join("drm")).devices();
     assert!(cards.expect("the directory is there").len() <= 1);
+}
+
+/// Where a client says that an input lies: nowhere but at the owner's hosts, and without secrets.
+pub fn input_url(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let hosts = ["data.example.net", "127.0.0.1"];
+    let accept = Accept { input_hosts: hosts.map(str::to_owned).to_vec(), ..Accept::default() };
+    if let Ok(url) = inputs::allowed(text, &accept) {
+        assert!(url.host_str().is_some_and(|host| hosts.contains(&host)), "{url}");
+        assert!(["http", "https"].contains(&url.scheme()), "{url}");
+        assert!(url.username().is_empty() && url.password().is_none(), "{url}");
+        assert!(inputs::allowed(text, &Accept::default()).is_err());
+    }
 }
 
 /// The coordinator's address: where requests go is what was written.

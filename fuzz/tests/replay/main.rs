@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fuzz::{Mutations, TARGETS, Target};
 
-/// How many mutations are tried of each corpus.
+/// How many mutations are tried of each corpus, unless `FUZZ_CASES` says otherwise.
 const MUTATIONS: usize = 400;
 
 /// No sample is larger, in bytes.
@@ -40,7 +40,8 @@ fn replay(name: &str) {
     let samples = corpus(name);
     samples.iter().for_each(|sample| target(sample));
     let mut mutations = Mutations::new(&samples, 1);
-    for _ in 0..MUTATIONS {
+    let cases = std::env::var("FUZZ_CASES").map_or(MUTATIONS, |cases| cases.parse().unwrap());
+    for _ in 0..cases {
         let input = Shown(mutations.make());
         target(&input.0);
     }
@@ -72,7 +73,7 @@ macro_rules! replays {
 }
 
 replays! {
-    allowlist amounts base_url bodies canonical devices environment jobs leased_job miner_conf
+    allowlist amounts base_url bodies canonical devices environment input_url jobs leased_job miner_conf
     miner_yaml mock_script receipt replies requests scalars settings state_files upload
 }
 
