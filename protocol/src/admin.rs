@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::amount::Amount;
 use crate::client::JobView;
 use crate::id::Name;
-use crate::miner::MinerCapabilities;
+use crate::miner::{MinerCapabilities, Reputation};
 use crate::time::Timestamp;
 
 /// Reply of `GET /v1/admin/stats`.
@@ -73,10 +73,21 @@ pub struct AdminMiner {
     pub inflight: u64,
     /// Attempts that ended with an accepted proof.
     pub jobs_completed: u64,
-    /// Attempts that ended otherwise.
+    /// Attempts that failed, or whose lease lapsed.
     pub jobs_failed: u64,
+    /// How it has done so far.
+    pub reputation: Reputation,
     /// When it was first heard of.
     pub created_at: Timestamp,
+}
+
+/// Reply of `DELETE /v1/admin/miners/{id}`: the name is free again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The name that is free.
+    pub miner_id: Name,
+    /// What whoever had it is called from now on.
+    pub renamed: Name,
 }
 
 /// What a miner is up to.

@@ -169,6 +169,22 @@ fixed_point! {
     Units
 }
 
+impl Amount {
+    /// `bp` hundredths of a per cent of it, rounded down. `None` below zero and above the whole.
+    pub fn share(self, bp: u16) -> Option<Self> {
+        if self.is_negative() || bp > 10_000 {
+            return None;
+        }
+        let share = i128::from(self.0) * i128::from(bp) / 10_000;
+        i64::try_from(share).ok().map(Self)
+    }
+
+    /// Itself, unless it is nothing.
+    pub fn non_zero(self) -> Option<Self> {
+        (self != Self::ZERO).then_some(self)
+    }
+}
+
 impl Units {
     /// Whole units.
     pub fn from_whole(whole: i64) -> Option<Self> {
@@ -213,6 +229,16 @@ mod tests {
         let units: Units = "0.000000001".parse().unwrap();
         assert_eq!(units.price("0.999999999".parse().unwrap()), Some(Amount::ZERO));
         assert_eq!(units.price("1".parse().unwrap()), Some(Amount::from_nanos(1)));
+    }
+
+    #[test]
+    fn a_share_rounds_down_and_is_never_more_than_the_whole() {
+        let amount = Amount::from_nanos(9_999);
+        assert_eq!(amount.share(1), Some(Amount::ZERO));
+        assert_eq!(amount.share(250), Some(Amount::from_nanos(249)));
+        assert_eq!(Amount::MAX.share(10_000), Some(Amount::MAX));
+        assert_eq!(Amount::MAX.share(10_001), None);
+        assert_eq!(Amount::from_nanos(-1).share(1), None);
     }
 
     #[test]

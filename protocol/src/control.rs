@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::amount::Amount;
+use crate::amount::{Amount, Units};
 use crate::id::Name;
 use crate::job::UnitType;
 use crate::time::Timestamp;
+
+/// Parts of a whole unit in [`Units::nanos`].
+const NANOS: i128 = 1_000_000_000;
 
 /// Body and reply of `GET` and `PUT /v1/admin/controls`: all of them, always.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +131,34 @@ pub struct Bonus {
     pub full_at: u32,
     /// The most, in hundredths of a per cent of the price.
     pub max_bp: u16,
+}
+
+impl Bonus {
+    /// What it adds to a price, where `measured` is the metric: in proportion to the millionth,
+    /// rounded down.
+    pub fn earned(&self, price: Amount, measured: Units) -> Amount {
+        let measured = i128::from(measured.nanos());
+        let (from, full_at) = (i128::from(self.from) * NANOS, i128::from(self.full_at) * NANOS);
+        let span = (full_at - from).max(1);
+        let millionths = (measured.clamp(from, from + span) - from) * 1_000_000 / span;
+        let most = i128::from(self.most(price).nanos());
+        i64::try_from(most * millionths / 1_000_000).map_or(Amount::ZERO, Amount::from_nanos)
+    }
+
+    /// The most that it adds to a price.
+    pub fn most(&self, price: Amount) -> Amount {
+        price.share(self.max_bp).unwrap_or(Amount::ZERO)
+    }
+}
+
+impl BonusMetric {
+    /// The name of the metric in a proof.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokensPerKj => "tokens_per_kJ",
+            Self::TokensPerTflopS => "tokens_per_TFLOP_s",
+        }
+    }
 }
 
 /// The metrics that a bonus may reward.
@@ -256,4 +287,24 @@ pub struct ClientShare {
     pub wait_p50_ms: Option<u64>,
     /// What it paid, or was issued for it, in the last hour, in AITBC.
     pub spent: Amount,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bonus_is_in_proportion_and_bounded() {
+        let metric = BonusMetric::TokensPerKj;
+        let bonus = Bonus { metric, from: 100, full_at: 300, max_bp: 1_000 };
+        let price: Amount = "10".parse().unwrap();
+        let earned = |measured: &str| bonus.earned(price, measured.parse().unwrap()).to_string();
+        assert_eq!(earned("-5"), "0");
+        assert_eq!(earned("100"), "0");
+        assert_eq!(earned("200"), "0.5");
+        assert_eq!(earned("300"), "1");
+        assert_eq!(earned("9223372036"), "1");
+        assert_eq!(bonus.most(price).to_string(), "1");
+        assert_eq!(bonus.earned(Amount::MAX, Units::MAX), Amount::MAX.share(1_000).unwrap());
+    }
 }

@@ -82,6 +82,8 @@ codes! {
         MinerMismatch = "MINER_MISMATCH",
         /// 403: the wallet belongs to another key.
         WalletMismatch = "WALLET_MISMATCH",
+        /// 403: the operator has banned this client; the message says why.
+        Banned = "BANNED",
         /// 404: no such job, or another client's.
         JobNotFound = "JOB_NOT_FOUND",
         /// 404: the miner neither registered nor sent a heartbeat.
@@ -130,12 +132,19 @@ codes! {
         UpgradeRequired = "UPGRADE_REQUIRED",
         /// 429: too many requests; `Retry-After` says when to come back.
         RateLimited = "RATE_LIMITED",
+        /// 429: the client has as many jobs as the operator allows; `details.quota` and
+        /// `details.limit`.
+        QuotaExceeded = "QUOTA_EXCEEDED",
+        /// 429: what may be issued today is spent or promised.
+        DailyCapReached = "DAILY_CAP_REACHED",
         /// 500: a fault of the coordinator; the log has it.
         Internal = "INTERNAL",
         /// 503: the database cannot be reached.
         DbUnavailable = "DB_UNAVAILABLE",
         /// 503: `require_now` was asked and nobody can run the job now.
         NoEligibleMiner = "NO_ELIGIBLE_MINER",
+        /// 503: the operator takes in no jobs for now.
+        IntakePaused = "INTAKE_PAUSED",
         /// 503: too much is queued, or the coordinator is shutting down.
         Overloaded = "OVERLOADED",
     }
@@ -148,7 +157,9 @@ impl ErrorCode {
             Self::InvalidJson | Self::InvalidParam | Self::InvalidIdempotencyKey => 400,
             Self::UnauthorizedKey => 401,
             Self::InsufficientFunds => 402,
-            Self::ForbiddenScope | Self::MinerMismatch | Self::WalletMismatch => 403,
+            Self::ForbiddenScope | Self::MinerMismatch | Self::WalletMismatch | Self::Banned => {
+                403
+            }
             Self::JobNotFound
             | Self::MinerNotRegistered
             | Self::WalletNotFound
@@ -172,9 +183,12 @@ impl ErrorCode {
             | Self::IdempotencyKeyReused => 422,
             Self::JobNotReady => 425,
             Self::UpgradeRequired => 426,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::QuotaExceeded | Self::DailyCapReached => 429,
             Self::Internal => 500,
-            Self::DbUnavailable | Self::NoEligibleMiner | Self::Overloaded => 503,
+            Self::DbUnavailable
+            | Self::NoEligibleMiner
+            | Self::IntakePaused
+            | Self::Overloaded => 503,
         }
     }
 }

@@ -138,6 +138,9 @@ text_serde!(LeaseToken);
 pub struct Name(String);
 
 impl Name {
+    /// The longest name.
+    pub const MAX_BYTES: usize = 128;
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -162,7 +165,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let plain =
             |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'/' | b'\\' | b'`');
-        if (1..=128).contains(&text.len()) && text.bytes().all(plain) {
+        if (1..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(plain) {
             Ok(Self(text.to_owned()))
         } else {
             Err(IdError::Name)

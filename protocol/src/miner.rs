@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::amount::Amount;
+use crate::amount::{Amount, Units};
 use crate::error::FailureCode;
 use crate::hash::Sha256Hex;
 use crate::id::{JobId, LeaseToken, Name, RelativePath};
@@ -248,10 +248,39 @@ pub struct HeartbeatReply {
     pub heartbeat_secs: u32,
     /// Whether the operator wants the node drained.
     pub drain: bool,
+    /// Why it gets no more jobs, where the operator said why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Jobs to stop at once: canceled, ended, or leased to another node.
     pub cancel_jobs: Vec<JobId>,
     /// Jobs whose lease was renewed.
     pub renewed: Vec<JobId>,
+}
+
+/// Reply of `GET /v1/miner/reputation`: what a miner has done so far, by the coordinator's books and
+/// clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reputation {
+    /// The miner.
+    pub miner_id: Name,
+    /// When it was first heard of.
+    pub since: Timestamp,
+    /// When it was last heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+    /// Attempts that ended with an accepted proof.
+    pub jobs_completed: u64,
+    /// Attempts that failed, or whose lease lapsed; those that were called off do not count.
+    pub jobs_failed: u64,
+    /// From lease to accepted proof, all of them together, in hours.
+    pub compute_hours: Units,
+    /// Of the attempts that ended in the last 30 days, those that were accepted, in hundredths of a
+    /// per cent; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_bp: Option<u16>,
+    /// Of the last 30 days, or since it was first heard of, the hours in which it was heard of, in
+    /// hundredths of a per cent.
+    pub uptime_bp: u16,
 }
 
 /// Body of `POST /v1/miner/jobs/{id}/ack`.

@@ -65,8 +65,14 @@ pub struct Credited {
     pub job_id: JobId,
     /// The receipt, attested by the coordinator.
     pub receipt: Receipt,
-    /// What this proof earned, in AITBC.
+    /// What the wallet got, in AITBC: the receipt's price, less the fee, and the bonus.
     pub credited: Amount,
+    /// What the operator kept of the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fee: Option<Amount>,
+    /// What the operator added for efficient work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bonus: Option<Amount>,
     /// The wallet's balance after it, in AITBC.
     pub balance: Amount,
     /// The ledger transfer that paid it.

@@ -18,6 +18,9 @@ pub struct TimestampError;
 /// 9999-12-31T23:59:59Z: the last second that four digits of a year can state.
 const LAST_MICROS: i64 = 253_402_300_799_000_000;
 
+/// A day, in microseconds.
+const DAY_MICROS: i64 = 86_400_000_000;
+
 impl Timestamp {
     /// From microseconds since the epoch, clamped to the years 1970 to 9999.
     pub fn from_micros(micros: i64) -> Self {
@@ -50,6 +53,22 @@ impl Timestamp {
     /// How long after `earlier` this moment is; zero if it is before.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    /// The day (UTC), counted from 1970-01-01.
+    pub const fn day(self) -> i32 {
+        // At most 2,932,896: the year 9999.
+        (self.0 / DAY_MICROS) as i32
+    }
+
+    /// When a day (UTC, counted from 1970-01-01) begins.
+    pub fn of_day(day: i32) -> Self {
+        Self::from_micros(i64::from(day) * DAY_MICROS)
+    }
+
+    /// The hour of its day (UTC), 0 to 23.
+    pub const fn hour(self) -> u8 {
+        (self.0 % DAY_MICROS / (DAY_MICROS / 24)) as u8
     }
 
     /// The same moment without its fraction of a second.

@@ -16,7 +16,8 @@ pub struct Balance {
     pub wallet: Name,
     /// What it holds.
     pub balance: Amount,
-    /// What is credited but not yet free to be paid out.
+    /// What is credited but not yet free to be paid out: always 0, a credit is free at once. An
+    /// export of payouts moves nothing until it is marked as paid.
     pub pending: Amount,
     /// Always [`CURRENCY`].
     pub currency: String,
@@ -33,6 +34,12 @@ pub struct LedgerLine {
     pub kind: String,
     /// What the wallet gained (or, negative, lost).
     pub amount: Amount,
+    /// Of a credit, what the operator kept of the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fee: Option<Amount>,
+    /// Of a credit, what the operator added to it for efficient work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bonus: Option<Amount>,
     /// The job, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
