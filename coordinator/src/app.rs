@@ -12,6 +12,7 @@ use rand::RngExt as _;
 use crate::artifacts::Artifacts;
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::controls::Switchboard;
 use crate::db::Db;
 use crate::dispatch::Dispatch;
 use crate::intake::Intake;
@@ -33,6 +34,8 @@ pub struct App {
     pub artifacts: Artifacts,
     /// What this replica knows of the miners.
     pub presence: Arc<Presence>,
+    /// What the operator decided.
+    pub controls: Switchboard,
     /// Requests become jobs.
     pub intake: Intake,
     /// Jobs meet miners.
@@ -56,9 +59,17 @@ impl App {
         let config = Arc::new(config);
         let presence = Arc::new(Presence::new(db.clone(), clock.clone(), config.leases.clone()));
         presence.refresh().await?;
-        let dispatch = Dispatch::start(db.clone(), clock.clone(), Arc::clone(&config)).await?;
-        let intake =
-            Intake::start(db.clone(), clock.clone(), Arc::clone(&config), dispatch.clone());
+        let controls = Switchboard::start(&db).await?;
+        let dispatch =
+            Dispatch::start(db.clone(), clock.clone(), Arc::clone(&config), controls.clone())
+                .await?;
+        let intake = Intake::start(
+            db.clone(),
+            clock.clone(),
+            Arc::clone(&config),
+            controls.clone(),
+            dispatch.clone(),
+        );
         let settlement =
             Settlement::start(db.clone(), clock.clone(), Arc::clone(&config), attestor.clone());
         Ok(Arc::new(Self {
@@ -68,6 +79,7 @@ impl App {
             auth,
             artifacts,
             presence,
+            controls,
             intake,
             dispatch,
             settlement,

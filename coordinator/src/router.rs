@@ -14,7 +14,9 @@ use crate::config::RequestLimits;
 use crate::edge;
 use crate::gate::{self, Gate};
 use crate::health::{self, Front, SharedFront};
-use crate::{accounts, artifacts, auth, jobs, ledger, miners, receipts, stats};
+use crate::{
+    accounts, artifacts, audit, auth, controls, jobs, ledger, miners, receipts, stats,
+};
 
 /// The longest `wait` of a long-poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -90,6 +92,7 @@ fn miner_calls() -> Router<SharedApp> {
         .route("/v1/miner/proof", post(jobs::lease_routes::proof))
         .route("/v1/miner/drain", post(miners::routes::drain))
         .route("/v1/miner/key", post(miners::routes::rotate_key))
+        .route("/v1/miner/reputation", get(miners::routes::show_reputation))
         .route("/v1/miner/receipts", get(receipts::routes::of_miner))
         .route("/v1/wallet/balance", get(ledger::routes::balance))
         .route("/v1/wallet/ledger", get(ledger::routes::lines))
@@ -110,15 +113,21 @@ fn admin_calls() -> Router<SharedApp> {
     Router::new()
         .route("/v1/admin/keys", post(accounts::routes::create).get(accounts::routes::list))
         .route("/v1/admin/keys/{id}", delete(accounts::routes::revoke))
+        .route("/v1/admin/controls", get(controls::routes::get).put(controls::routes::put))
+        .route("/v1/admin/audit", get(audit::routes::list))
         .route("/v1/admin/stats", get(stats::routes::stats))
         .route("/v1/admin/jobs", get(jobs::admin_routes::list))
         .route("/v1/admin/miners", get(miners::admin_routes::list))
+        .route("/v1/admin/miners/{id}", delete(miners::routes::release))
         .route("/v1/admin/miners/{id}/drain", post(miners::routes::drain_by_admin))
+        .route("/v1/admin/payouts/export", get(ledger::payouts::routes::export))
         .route("/v1/admin/wallets/{wallet}/deposit", post(ledger::routes::deposit))
 }
 
+/// What comes in large bodies.
 fn batches(limits: &RequestLimits) -> Router<SharedApp> {
     Router::new()
+        .route("/v1/admin/payouts", post(ledger::payouts::routes::mark))
         .route("/v1/jobs/batch", post(jobs::routes::batch))
         .layer(DefaultBodyLimit::max(limits.batch_bytes))
 }

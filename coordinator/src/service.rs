@@ -131,6 +131,7 @@ async fn live(
     tokio::select! {
         () = Sweeper::new(&opened).run(&opened, stop) => {}
         () = upkeep(&opened) => {}
+        () = opened.controls.follow(&opened.db) => {}
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl StoredReply {
 
     /// Whether a repeat may be answered with this: not with what may be different next time.
     pub const fn may_be_kept(&self) -> bool {
-        !matches!(self.status, 401 | 429 | 500..)
+        !matches!(self.status, 401 | 403 | 429 | 500..)
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         for status in [200, 201, 400, 404, 409, 422] {
             assert!(kept(status), "{status}");
         }
-        for status in [401, 429, 500, 503] {
+        for status in [401, 403, 429, 500, 503] {
             assert!(!kept(status), "{status}");
         }
     }

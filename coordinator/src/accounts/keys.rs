@@ -6,10 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::wallet::{CreatedKey, NewKey, Scope};
 use protocol::{Name, Sha256Hex, Timestamp};
+use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
-use super::{Binding, Terms, store};
-use crate::db::Db;
+use super::store::{self, Revoked};
+use super::{Binding, Terms};
+use crate::audit::{self, Action, Record};
+use crate::db::{Db, DbError};
 use crate::error::ApiError;
 
 /// A key just made. The secret exists here and in the hands of whoever asked for it.
@@ -104,6 +107,7 @@ pub fn binding(new: &NewKey) -> Result<Binding, ApiError> {
 pub async fn issue(
     db: &Db,
     now: Timestamp,
+    actor: &str,
     new: &NewKey,
     terms: Option<Terms>,
     minted: Minted,
@@ -114,8 +118,31 @@ pub async fn issue(
         store::put_client(&mut tx, now, client, terms).await?;
     }
     store::add_key(&mut tx, now, &minted, new.scope, &binding).await?;
+    let mut data = json!({
+        "scope": new.scope, "client": new.client, "wallet": new.wallet, "miner_id": new.miner_id,
+    });
+    if let Some(terms) = terms {
+        data["terms"] = json!({ "funding": terms.funding.as_str(), "weight": terms.weight });
+    }
+    let (action, subject) = (Action::CreateKey, minted.id.as_str());
+    audit::store::append(&mut tx, now, Record { actor, action, subject, data }).await?;
     tx.commit().await?;
     Ok(CreatedKey { id: minted.id, key: minted.key, scope: new.scope })
+}
+
+/// Revokes a key; `false` where there is none of this id. A second time changes nothing.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn revoke(db: &Db, now: Timestamp, actor: &str, id: &str) -> Result<bool, DbError> {
+    let mut tx = db.write().await?;
+    let revoked = store::revoke_key(&mut tx, now, id).await?;
+    if revoked == Revoked::Now {
+        let (action, data) = (Action::RevokeKey, json!({}));
+        audit::store::append(&mut tx, now, Record { actor, action, subject: id, data }).await?;
+    }
+    tx.commit().await?;
+    Ok(revoked != Revoked::Unknown)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub async fn create(
 ) -> Result<Reply<CreatedKey>, ApiError> {
     caller.admin()?;
     let minted = Minted::from_random(body.value.scope, app::random_bytes(), app::random_bytes());
-    let created = keys::issue(&app.db, app.now(), &body.value, None, minted).await?;
+    let created = keys::issue(&app.db, app.now(), &caller.key_id, &body.value, None, minted).await?;
     Ok(Reply(StatusCode::CREATED, created))
 }
 
@@ -59,9 +59,7 @@ pub async fn revoke(
     Segments(id): Segments<String>,
 ) -> Result<StatusCode, ApiError> {
     caller.admin()?;
-    let mut tx = app.db.write().await?;
-    let found = store::revoke_key(&mut tx, app.now(), &id).await?;
-    tx.commit().await?;
+    let found = keys::revoke(&app.db, app.now(), &caller.key_id, &id).await?;
     app.auth.forget(&id);
     if found {
         Ok(StatusCode::NO_CONTENT)

@@ -113,13 +113,29 @@ pub async fn add_key(
     Ok(())
 }
 
-/// Revokes a key; `false` where there is none of this id. A second time changes nothing.
+/// What a revocation found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// The key, which works no more.
+    Now,
+    /// The key, which was revoked before.
+    Before,
+    /// No such key.
+    Unknown,
+}
+
+/// Revokes a key. A second time changes nothing.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn revoke_key(tx: &mut Tx, now: Timestamp, id: &str) -> Result<bool, DbError> {
-    let sql = "update api_keys set revoked_at = coalesce(revoked_at, $2) where key_id = $1";
-    Ok(tx.execute(sql, Args::new().with(id).with(now)).await? == 1)
+pub async fn revoke_key(tx: &mut Tx, now: Timestamp, id: &str) -> Result<Revoked, DbError> {
+    let sql = "update api_keys set revoked_at = $2 where key_id = $1 and revoked_at is null";
+    if tx.execute(sql, Args::new().with(id).with(now)).await? == 1 {
+        return Ok(Revoked::Now);
+    }
+    let sql = "select key_id from api_keys where key_id = $1";
+    let known = tx.row(sql, Args::new().with(id)).await?.is_some();
+    Ok(if known { Revoked::Before } else { Revoked::Unknown })
 }
 
 /// Up to `limit` keys with ids after `after`, in the order of their ids.

@@ -9,6 +9,7 @@ use protocol::wallet::{KeyView, NewKey, Scope};
 use super::{Failure, failed, say, say_json};
 use crate::accounts::{Funding, Minted, Terms, keys, store};
 use crate::app::{self, Clock};
+use crate::audit::LOCAL;
 use crate::db::Db;
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,7 @@ async fn create(db: &Db, args: NewKeyArgs, json: bool) -> Result<(), Failure> {
     let NewKeyArgs { scope, client, wallet, miner_id, .. } = args;
     let new = NewKey { scope, client, wallet, miner_id };
     let minted = Minted::from_random(scope, app::random_bytes(), app::random_bytes());
-    let created = keys::issue(db, Clock::System.now(), &new, terms, minted).await;
+    let created = keys::issue(db, Clock::System.now(), LOCAL, &new, terms, minted).await;
     let created = created.map_err(|error| {
         let field = error.details.get("field").and_then(|field| field.as_str());
         match field {
@@ -109,11 +110,9 @@ fn key_line(key: &KeyView) -> String {
 }
 
 async fn revoke(db: &Db, id: &str) -> Result<(), Failure> {
-    let mut tx = db.write().await.map_err(failed)?;
-    if !store::revoke_key(&mut tx, Clock::System.now(), id).await.map_err(failed)? {
+    if !keys::revoke(db, Clock::System.now(), LOCAL, id).await.map_err(failed)? {
         return Err(failed(format!("no key has the id {id:?}")));
     }
-    tx.commit().await.map_err(failed)?;
     say("revoked");
     Ok(())
 }

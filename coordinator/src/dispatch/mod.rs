@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::app::{self, Clock};
 use crate::batch::MAX_ROWS;
 use crate::config::Config;
+use crate::controls::{InForce, Switchboard};
 use crate::db::{Db, DbError};
 use crate::error::ApiError;
 use crate::miners::Miner;
@@ -38,6 +39,7 @@ const MAX_CLASSES: usize = 10_000;
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     shared: Arc<Shared>,
+    controls: Switchboard,
     asks: mpsc::Sender<Ask>,
     leases: leases::Leases,
 }
@@ -106,7 +108,12 @@ impl Dispatch {
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub async fn start(db: Db, clock: Clock, config: Arc<Config>) -> Result<Self, DbError> {
+    pub async fn start(
+        db: Db,
+        clock: Clock,
+        config: Arc<Config>,
+        controls: Switchboard,
+    ) -> Result<Self, DbError> {
         let shared = Arc::new(Shared::default());
         refresh(&db, &shared).await?;
         let (asks, incoming) = mpsc::channel(config.limits.long_polls.max(1));
@@ -115,13 +122,14 @@ impl Dispatch {
             db: db.clone(),
             clock,
             config,
+            controls: controls.clone(),
             shared: Arc::clone(&shared),
             incoming,
             takes: Takes::default(),
         };
         tokio::spawn(counter.run());
         replicas::start(&db, &shared);
-        Ok(Self { shared, asks, leases })
+        Ok(Self { shared, controls, asks, leases })
     }
 
     /// The next job for a miner, waiting for one up to `wait`; `None` where there is none.
@@ -134,7 +142,7 @@ impl Dispatch {
         slots: u32,
         wait: Duration,
     ) -> Result<Option<Job>, ApiError> {
-        if slots == 0 || miner.drain {
+        if slots == 0 || miner.drain || is_banned(&self.controls.in_force(), &miner) {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
@@ -171,6 +179,14 @@ impl Dispatch {
         }
     }
 
+    /// Whether a miner could be given a job of these needs, now or once it has a free place: it is
+    /// neither drained nor banned.
+    pub fn may_run(&self, needs: &Needs, miner: &Miner) -> bool {
+        !miner.drain
+            && !is_banned(&self.controls.in_force(), miner)
+            && Self::can_run(needs, miner)
+    }
+
     /// Whether a miner can run a job of these needs.
     pub fn can_run(needs: &Needs, miner: &Miner) -> bool {
         matching::unmet(needs, miner).is_none()
@@ -182,6 +198,11 @@ impl Dispatch {
         self.shared.board().draining = true;
         self.shared.wake.notify_one();
     }
+}
+
+/// Whether the operator lets it have no more jobs.
+fn is_banned(in_force: &InForce, miner: &Miner) -> bool {
+    in_force.ban_of(&miner.id, &miner.wallet).is_some()
 }
 
 /// Looks what other replicas did: queued jobs, and the classes of these.
@@ -213,6 +234,7 @@ struct Counter {
     db: Db,
     clock: Clock,
     config: Arc<Config>,
+    controls: Switchboard,
     shared: Arc<Shared>,
     incoming: mpsc::Receiver<Ask>,
     takes: Takes,
@@ -224,6 +246,7 @@ impl Counter {
         // With jitter, so that replicas do not look at once.
         let poll = Duration::from_secs(u64::from(self.config.leases.look_secs.max(1)));
         let mut next_poll = Instant::now() + app::jittered(poll);
+        let mut decisions = self.controls.changes();
         loop {
             let until = waiting.iter().filter_map(|ask| ask.until).min();
             let until = until.map_or(next_poll, |until| until.min(next_poll));
@@ -234,6 +257,7 @@ impl Counter {
                     }
                 }
                 () = self.shared.wake.notified() => {}
+                Ok(()) = decisions.changed() => look_again(&mut waiting),
                 () = tokio::time::sleep_until(until) => {}
             }
             if Instant::now() >= next_poll {
@@ -241,7 +265,7 @@ impl Counter {
                 if let Err(error) = refresh(&self.db, &self.shared).await {
                     tracing::debug!(%error, "cannot look for work");
                 }
-                waiting.iter_mut().for_each(|ask| ask.looked_at = ask.looked_at.map(|_| 0));
+                look_again(&mut waiting);
             }
             if !self.shared.board().draining {
                 self.serve(&mut waiting).await;
@@ -256,12 +280,17 @@ impl Counter {
         let mut fruitless = 0;
         while fruitless < 3 {
             waiting.retain(|ask| !ask.reply.is_closed());
+            let in_force = self.controls.in_force();
+            if !in_force.hands_out() {
+                return;
+            }
             self.study(waiting);
             let ready = self.ready();
             let mut asks = Vec::new();
             let mut i = 0;
             while i < waiting.len() && asks.len() < MAX_ROWS {
-                if waiting[i].wants_a_look(&ready, &self.takes) {
+                let ask = &waiting[i];
+                if ask.wants_a_look(&ready, &self.takes) && !is_banned(&in_force, &ask.miner) {
                     asks.push(waiting.remove(i));
                 } else {
                     i += 1;
@@ -355,6 +384,11 @@ impl Counter {
             drop(ask.reply.send(Ok(None)));
         }
     }
+}
+
+/// Whatever was found for those who wait may be different now.
+fn look_again(waiting: &mut [Ask]) {
+    waiting.iter_mut().for_each(|ask| ask.looked_at = ask.looked_at.map(|_| 0));
 }
 
 /// The ready classes at one moment, with their wake-ups.

@@ -1,11 +1,12 @@
 //! From what a client wrote to what is stored: validation, defaults, price. Pure.
 
 use protocol::client::NewJob;
-use protocol::control::UnitPrice;
+use protocol::control::{Bonus, Prices, UnitPrice};
 use protocol::job::{Price, Requirements, Runner, RunnerKind, SlotKind, UnitType};
 use protocol::{Amount, Name, Timestamp, Units};
 
 use crate::config::Config;
+use crate::controls::InForce;
 use crate::db::storable;
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
@@ -26,8 +27,14 @@ pub struct Draft {
     pub max_runtime_s: u32,
     /// How long it may wait, in seconds.
     pub ttl_secs: u32,
-    /// The most that it can cost: what a prepaid client must cover.
+    /// What a prepaid client must cover.
     pub hold: Amount,
+    /// The most that it can cost: the hold, unless its limits allow less.
+    pub most: Amount,
+    /// What the operator keeps of the price, in hundredths of a per cent.
+    pub fee_bp: u16,
+    /// What the operator adds to it for efficient work.
+    pub bonus: Option<Bonus>,
     /// Refuse rather than wait where nobody can run it now.
     pub require_now: bool,
 }
@@ -38,6 +45,7 @@ pub struct Draft {
 /// `INVALID_PAYLOAD`, naming the field.
 pub fn draft(
     config: &Config,
+    in_force: &InForce,
     client: &Name,
     now: Timestamp,
     job: NewJob,
@@ -58,7 +66,8 @@ pub fn draft(
 
     let requirements = requirements(&job)?;
     let slot = if requirements.gpu { SlotKind::Gpu } else { SlotKind::Cpu };
-    let UnitPrice { unit_type, unit_price, .. } = price(config, &workload, slot);
+    let UnitPrice { unit_type, unit_price, bonus } =
+        price(in_force.prices(&config.prices), &workload, slot);
     let max_price = job.constraints.max_price;
     if max_price.is_some_and(Amount::is_negative) {
         return Err(ApiError::field("constraints.max_price", "must not be negative"));
@@ -90,7 +99,7 @@ pub fn draft(
         manifest_sig: job.manifest_sig,
     };
     check_storable(&spec)?;
-    let hold = hold(&spec, max_runtime_s)?;
+    let (hold, most) = costs(&spec, max_runtime_s)?;
     let needs = Needs::of(&spec);
     Ok(Draft {
         spec,
@@ -100,6 +109,9 @@ pub fn draft(
         max_runtime_s,
         ttl_secs,
         hold,
+        most,
+        fee_bp: in_force.fee_bp(),
+        bonus,
         require_now: job.require_now,
     })
 }
@@ -223,19 +235,26 @@ fn requirements(job: &NewJob) -> Result<Requirements, ApiError> {
     })
 }
 
-fn price(config: &Config, workload: &Name, slot: SlotKind) -> UnitPrice {
+fn price(prices: &Prices, workload: &Name, slot: SlotKind) -> UnitPrice {
     let usual = match slot {
-        SlotKind::Gpu => config.prices.gpu,
-        SlotKind::Cpu => config.prices.cpu,
+        SlotKind::Gpu => prices.gpu,
+        SlotKind::Cpu => prices.cpu,
     };
-    config.prices.workloads.get(workload).copied().unwrap_or(usual)
+    prices.workloads.get(workload).copied().unwrap_or(usual)
 }
 
-/// The most that a job can cost: its `max_price`, else its unit price times its limit.
-fn hold(spec: &Spec, max_runtime_s: u32) -> Result<Amount, ApiError> {
-    if let Some(max_price) = spec.price.max_price {
-        return Ok(max_price);
+/// What a prepaid client must cover: the job's `max_price`, else its unit price times its limit. And
+/// the lesser of both, which is the most that it can cost.
+fn costs(spec: &Spec, max_runtime_s: u32) -> Result<(Amount, Amount), ApiError> {
+    let by_limit = by_limit(spec, max_runtime_s);
+    match spec.price.max_price {
+        Some(max_price) => Ok((max_price, by_limit.map_or(max_price, |most| most.min(max_price)))),
+        None => by_limit.map(|most| (most, most)),
     }
+}
+
+/// The unit price times the limit.
+fn by_limit(spec: &Spec, max_runtime_s: u32) -> Result<Amount, ApiError> {
     let units = match spec.price.unit_type {
         UnitType::GpuSeconds | UnitType::CpuSeconds => Units::from_whole(i64::from(max_runtime_s))
             .and_then(|u| u.checked_times(spec.devices())),
@@ -261,7 +280,8 @@ mod tests {
     fn try_draft(job: Value) -> Result<Draft, ApiError> {
         let job = serde_json::from_value(job).unwrap();
         let client = "c".parse().unwrap();
-        draft(&Config::default(), &client, Timestamp::from_micros(0), job)
+        let in_force = InForce::default();
+        draft(&Config::default(), &in_force, &client, Timestamp::from_micros(0), job)
     }
 
     #[test]
@@ -285,6 +305,9 @@ mod tests {
     fn the_hold_is_the_max_price_where_there_is_one() {
         let job = json!({"workload": "hash", "constraints": {"max_price": "5"}});
         assert_eq!(try_draft(job).unwrap().hold.to_string(), "5");
+        let job = json!({"workload": "hash", "constraints": {"max_price": "50"}});
+        let draft = try_draft(job).unwrap();
+        assert_eq!((draft.hold.to_string(), draft.most.to_string()), ("50".into(), "7.2".into()));
     }
 
     #[test]

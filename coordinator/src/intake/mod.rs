@@ -6,14 +6,16 @@ mod store;
 
 use std::sync::Arc;
 
-pub use draft::{Draft, draft};
-use protocol::client::JobView;
+use draft::draft;
+pub use draft::Draft;
+use protocol::client::{JobView, NewJob};
 use protocol::{ErrorCode, Name};
 
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
 use crate::app::Clock;
 use crate::batch::{Batcher, Corridor, Done};
 use crate::config::Config;
+use crate::controls::Switchboard;
 use crate::db::{Db, DbError, Tx};
 use crate::dispatch::Dispatch;
 use crate::error::ApiError;
@@ -36,14 +38,38 @@ pub struct Submission {
 /// The corridor.
 #[derive(Debug)]
 pub struct Intake {
+    clock: Clock,
+    config: Arc<Config>,
+    controls: Switchboard,
     queue: Batcher<Submission, Answer<JobView>>,
 }
 
 impl Intake {
     /// Starts the corridor.
-    pub fn start(db: Db, clock: Clock, config: Arc<Config>, dispatch: Dispatch) -> Self {
-        let capacity = config.limits.queue_rows;
-        Self { queue: Batcher::spawn(capacity, Desk { db, clock, config, dispatch }) }
+    pub fn start(
+        db: Db,
+        clock: Clock,
+        config: Arc<Config>,
+        controls: Switchboard,
+        dispatch: Dispatch,
+    ) -> Self {
+        let desk = Desk {
+            db,
+            clock: clock.clone(),
+            config: Arc::clone(&config),
+            controls: controls.clone(),
+            dispatch,
+        };
+        let queue = Batcher::spawn(config.limits.queue_rows, desk);
+        Self { clock, config, controls, queue }
+    }
+
+    /// Validates a job, and prices it by what is in force now.
+    ///
+    /// # Errors
+    /// `INVALID_PAYLOAD`, naming the field.
+    pub fn draft(&self, client: &Name, job: NewJob) -> Result<Draft, ApiError> {
+        draft(&self.config, &self.controls.in_force(), client, self.clock.now(), job)
     }
 
     /// Takes a job in. When this returns, it is committed.
@@ -60,6 +86,7 @@ struct Desk {
     db: Db,
     clock: Clock,
     config: Arc<Config>,
+    controls: Switchboard,
     dispatch: Dispatch,
 }
 
@@ -75,7 +102,9 @@ impl Corridor for Desk {
         let fresh: Vec<(usize, &Submission)> =
             rows.iter().enumerate().filter(|(i, _)| matches!(begun[*i], Ok(None))).collect();
         let submissions: Vec<&Submission> = fresh.iter().map(|(_, row)| *row).collect();
-        let taken = store::take_in(&mut tx, now, &self.config, &submissions).await?;
+        let in_force = self.controls.in_force();
+        let rules = store::Rules { now, config: &self.config, in_force: &in_force };
+        let taken = store::take_in(&mut tx, &rules, &submissions).await?;
 
         let mut outcomes: Vec<Result<Answer<JobView>, ApiError>> = begun
             .into_iter()

@@ -9,12 +9,16 @@ use serde_json::json;
 use super::{Draft, PRIORITY_STEP, Submission};
 use crate::app;
 use crate::config::Config;
-use crate::db::{Args, DbError, Rows, Tx};
+use crate::controls::{self, InForce};
+use crate::db::{Args, DbError, Engine, Rows, Tx};
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
 use crate::events::{self, Event};
 use crate::ledger::store::Book;
 use crate::ledger::{Account, Transfer, TransferKind};
+
+/// The two numbers of the advisory lock on what may be issued; controls have the first number 2.
+const BUDGET_LOCK: (i32, i32) = (3, 0);
 
 /// What came of a batch.
 pub(super) struct Taken {
@@ -26,11 +30,29 @@ pub(super) struct Taken {
     pub new_classes: Vec<(i32, Needs)>,
 }
 
+/// By what a batch is taken in.
+pub(super) struct Rules<'a> {
+    pub now: Timestamp,
+    pub config: &'a Config,
+    pub in_force: &'a InForce,
+}
+
 /// A client, locked.
 struct Client {
     prepaid: bool,
     weight: i64,
     last_rank: i64,
+    /// Jobs in the queue and at work, where somebody wants to know.
+    live: u64,
+    /// Jobs submitted today.
+    today: u64,
+}
+
+/// What may still be issued today, where there is a cap.
+struct Budget {
+    cap: Amount,
+    /// Issued today, or promised to live jobs.
+    spent: Amount,
 }
 
 /// A job that goes in.
@@ -39,18 +61,24 @@ struct Row<'a> {
     class_id: i32,
     rank: i64,
     hold: Amount,
+    /// The most that paying it can issue.
+    issue_most: Amount,
     draft: &'a Draft,
 }
 
 pub(super) async fn take_in(
     tx: &mut Tx,
-    now: Timestamp,
-    config: &Config,
+    rules: &Rules<'_>,
     submissions: &[&Submission],
 ) -> Result<Taken, DbError> {
-    let mut clients = lock_clients(tx, submissions).await?;
+    let Rules { now, config, in_force } = *rules;
+    if !in_force.takes_in() {
+        return Ok(Taken::nothing(submissions.len(), now));
+    }
+    let mut clients = lock_clients(tx, rules, submissions).await?;
     let unknown_inputs = unknown_inputs(tx, submissions).await?;
     let (class_ids, new_classes) = intern(tx, now, config, submissions).await?;
+    let mut budget = Budget::open(tx, rules).await?;
     let mut book = open_book(tx, now, &clients, submissions).await?;
 
     let mut rows = Vec::with_capacity(submissions.len());
@@ -61,15 +89,25 @@ pub(super) async fn take_in(
             .get_mut(&submission.client)
             .ok_or_else(|| ApiError::new(ErrorCode::UnauthorizedKey, "the client is gone"))
             .and_then(|client| {
+                in_force
+                    .admits(&submission.client, client.live, client.today)
+                    .map_err(|refusal| refusal.to_error(now))?;
                 let class_id = *class_ids.get(&draft.needs.digest()).ok_or_else(class_limit)?;
                 check_inputs(submission, &unknown_inputs)?;
                 let id = app::new_job_id(now);
                 let hold = if client.prepaid { draft.hold } else { Amount::ZERO };
+                let issue_most = client.issue_most(draft)?;
+                let spent = budget.as_ref().map(|b| b.with(issue_most, now)).transpose()?;
                 if client.prepaid {
                     set_aside(&mut book, now, id, submission)?;
                 }
+                if let (Some(budget), Some(spent)) = (&mut budget, spent) {
+                    budget.spent = spent;
+                }
+                client.live += 1;
+                client.today += 1;
                 let rank = client.rank(now, draft);
-                Ok(Row { id, class_id, rank, hold, draft })
+                Ok(Row { id, class_id, rank, hold, issue_most, draft })
             });
         views.push(admitted.map(|row| {
             let view = view(&row);
@@ -84,13 +122,68 @@ pub(super) async fn take_in(
         Event::state(row.id, 1, now, JobState::Queued, more)
     };
     events::store::append(tx, &rows.iter().map(submitted).collect::<Vec<_>>()).await?;
-    save_ranks(tx, &clients).await?;
+    save_clients(tx, now, &clients).await?;
     book.write(tx, now).await?;
     let classes = rows.iter().map(|row| row.class_id).collect();
     Ok(Taken { views, classes, new_classes })
 }
 
+impl Taken {
+    /// Of a batch that comes while nothing is taken in.
+    fn nothing(count: usize, now: Timestamp) -> Self {
+        let refused = || Err(controls::Refusal::Paused.to_error(now));
+        let views = (0..count).map(|_| refused()).collect();
+        Self { views, classes: BTreeSet::new(), new_classes: Vec::new() }
+    }
+}
+
+impl Budget {
+    /// Reads what is spent; nobody else spends until the transaction ends. Without a cap nothing is
+    /// read.
+    async fn open(tx: &mut Tx, rules: &Rules<'_>) -> Result<Option<Self>, DbError> {
+        let Some(cap) = rules.in_force.daily_cap() else { return Ok(None) };
+        if tx.engine() == Engine::Postgres {
+            // In a statement of its own: the look's snapshot must be younger than the lock.
+            let sql = "select pg_advisory_xact_lock($1, $2)";
+            tx.rows(sql, Args::new().with(BUDGET_LOCK.0).with(BUDGET_LOCK.1)).await?;
+        }
+        // In one statement: a job that is paid meanwhile counts on one side, and on one only.
+        let sql = "select cast(coalesce((select sum(issue_most) from jobs where outcome is null), 0)
+                       + coalesce((select day_opening - balance from accounts
+                                   where name = 'issuance' and updated_at >= $1), 0)
+                       as bigint) as spent";
+        let today = Timestamp::of_day(rules.now.day());
+        let row = tx.row(sql, Args::new().with(today)).await?;
+        let spent = row.map_or(Ok(Amount::ZERO), |row| row.get("spent"))?;
+        Ok(Some(Self { cap, spent }))
+    }
+
+    /// What is spent with a job that can issue so much.
+    fn with(&self, issue_most: Amount, now: Timestamp) -> Result<Amount, ApiError> {
+        let spent = self.spent.checked_add(issue_most);
+        match spent.filter(|spent| issue_most == Amount::ZERO || *spent <= self.cap) {
+            Some(spent) => Ok(spent),
+            None => {
+                let message = "what may be issued today is spent, or promised to jobs that are not \
+                               finished";
+                Err(ApiError::new(ErrorCode::DailyCapReached, message)
+                    .with("needed", issue_most.to_string())
+                    .with("retry_after_secs", controls::secs_to_midnight(now)))
+            }
+        }
+    }
+}
+
 impl Client {
+    /// The most that paying a job can issue: all of it, or the bonus alone where it is paid in.
+    fn issue_most(&self, draft: &Draft) -> Result<Amount, ApiError> {
+        let bonus = draft.bonus.map_or(Amount::ZERO, |bonus| bonus.most(draft.most));
+        let price = if self.prepaid { Amount::ZERO } else { draft.most };
+        price.checked_add(bonus).ok_or_else(|| {
+            ApiError::field("limits", "the most that the job could cost is out of range")
+        })
+    }
+
     /// The job's place in the queue. One client's jobs follow each other at the pace of their cost,
     /// so that 100,000 of them do not stand in front of another client's first; and because the
     /// clock moves on for everybody, whatever waits gets ahead of what comes later.
@@ -134,42 +227,89 @@ fn view(row: &Row<'_>) -> JobView {
 
 async fn lock_clients(
     tx: &mut Tx,
+    rules: &Rules<'_>,
     submissions: &[&Submission],
 ) -> Result<BTreeMap<Name, Client>, DbError> {
     let names: BTreeSet<&str> = submissions.iter().map(|s| s.client.as_str()).collect();
     let names = Rows::list(tx.engine(), names);
     let sql = tx.either(
-        "select client_id, funding, weight, last_rank from clients
+        "select client_id, funding, weight, last_rank, day, day_jobs from clients
          where client_id in (select v from jsonb_to_recordset($1) as r(v text))
          order by client_id for no key update",
-        "select client_id, funding, weight, last_rank from clients
+        "select client_id, funding, weight, last_rank, day, day_jobs from clients
          where client_id in (select value ->> 'v' from json_each($1))",
     );
     let mut clients = BTreeMap::new();
     for row in tx.rows(sql, Args::new().with_rows(names)).await? {
+        let name: Name = row.parse("client_id")?;
+        let today = row.get::<i32>("day")? == rules.now.day();
+        let submitted = u64::try_from(row.get::<i32>("day_jobs")?).unwrap_or(0);
+        let weight = match rules.in_force.weight_of(&name) {
+            Some(weight) => i64::from(weight),
+            None => i64::from(row.get::<i32>("weight")?),
+        };
         let client = Client {
             prepaid: row.get::<String>("funding")? == "prepaid",
-            weight: i64::from(row.get::<i32>("weight")?),
+            weight,
             last_rank: row.get("last_rank")?,
+            live: 0,
+            today: if today { submitted } else { 0 },
         };
-        clients.insert(row.parse("client_id")?, client);
+        clients.insert(name, client);
     }
+    count_live(tx, rules.in_force, &mut clients).await?;
     Ok(clients)
 }
 
-async fn save_ranks(tx: &mut Tx, clients: &BTreeMap<Name, Client>) -> Result<(), DbError> {
-    let mut rows = Rows::new(tx.engine());
-    for (name, client) in clients {
-        rows.row().set("client_id", name.as_str()).set("last_rank", client.last_rank).done();
+/// Counts the live jobs of those for whom that matters. They are locked: until the transaction ends
+/// their live jobs become no more.
+async fn count_live(
+    tx: &mut Tx,
+    in_force: &InForce,
+    clients: &mut BTreeMap<Name, Client>,
+) -> Result<(), DbError> {
+    let counted = clients.keys().filter(|name| in_force.counts_live_jobs(name));
+    let names = Rows::list(tx.engine(), counted.map(Name::as_str));
+    if names.is_empty() {
+        return Ok(());
     }
     let sql = tx.either(
-        "update clients c set last_rank = r.last_rank
-         from jsonb_to_recordset($1) as r(client_id text, last_rank bigint)
+        "select client_id, count(*) as live from jobs where outcome is null
+         and client_id in (select v from jsonb_to_recordset($1) as r(v text)) group by client_id",
+        "select client_id, count(*) as live from jobs where outcome is null
+         and client_id in (select value ->> 'v' from json_each($1)) group by client_id",
+    );
+    for row in tx.rows(sql, Args::new().with_rows(names)).await? {
+        let name: Name = row.parse("client_id")?;
+        if let Some(client) = clients.get_mut(&name) {
+            client.live = u64::try_from(row.get::<i64>("live")?).unwrap_or(0);
+        }
+    }
+    Ok(())
+}
+
+async fn save_clients(
+    tx: &mut Tx,
+    now: Timestamp,
+    clients: &BTreeMap<Name, Client>,
+) -> Result<(), DbError> {
+    let mut rows = Rows::new(tx.engine());
+    for (name, client) in clients {
+        rows.row()
+            .set("client_id", name.as_str())
+            .set("last_rank", client.last_rank)
+            .set("day_jobs", i32::try_from(client.today).unwrap_or(i32::MAX))
+            .done();
+    }
+    let sql = tx.either(
+        "update clients c set last_rank = r.last_rank, day = $2, day_jobs = r.day_jobs
+         from jsonb_to_recordset($1) as r(client_id text, last_rank bigint, day_jobs int)
          where c.client_id = r.client_id",
-        "update clients set last_rank = r.value ->> 'last_rank'
+        "update clients set last_rank = r.value ->> 'last_rank', day = $2,
+             day_jobs = r.value ->> 'day_jobs'
          from json_each($1) r where client_id = r.value ->> 'client_id'",
     );
-    tx.execute(sql, Args::new().with_rows(rows)).await?;
+    tx.execute(sql, Args::new().with_rows(rows).with(now.day())).await?;
     Ok(())
 }
 
@@ -350,6 +490,9 @@ async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
             .set("unit_price", spec.price.unit_price)
             .set("max_price", spec.price.max_price)
             .set("hold", job.hold)
+            .set("fee_bp", i32::from(job.draft.fee_bp))
+            .set("bonus", job.draft.bonus.map(|bonus| json!(bonus)))
+            .set("issue_most", job.issue_most)
             .set("priority", i32::from(job.draft.priority))
             .set("created_at", spec.created_at)
             .set("expires_at", spec.expires_at)
@@ -359,17 +502,19 @@ async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
     }
     let sql = tx.either(
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                           hold, priority, created_at, expires_at)
+                           hold, fee_bp, bonus, issue_most, priority, created_at, expires_at)
          select job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                hold, priority, created_at, expires_at
+                hold, fee_bp, bonus, issue_most, priority, created_at, expires_at
          from jsonb_to_recordset($1) as r(job_id uuid, client_id text, workload text, class_id int,
-             unit_type text, unit_price bigint, max_price bigint, hold bigint, priority smallint,
-             created_at timestamptz, expires_at timestamptz)",
+             unit_type text, unit_price bigint, max_price bigint, hold bigint, fee_bp smallint,
+             bonus jsonb, issue_most bigint, priority smallint, created_at timestamptz,
+             expires_at timestamptz)",
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                           hold, priority, created_at, expires_at)
+                           hold, fee_bp, bonus, issue_most, priority, created_at, expires_at)
          select value ->> 'job_id', value ->> 'client_id', value ->> 'workload',
                 value ->> 'class_id', value ->> 'unit_type', value ->> 'unit_price',
-                value ->> 'max_price', value ->> 'hold', value ->> 'priority',
+                value ->> 'max_price', value ->> 'hold', value ->> 'fee_bp', value ->> 'bonus',
+                value ->> 'issue_most', value ->> 'priority',
                 value ->> 'created_at', value ->> 'expires_at'
          from json_each($1)",
     );

@@ -12,9 +12,8 @@ use serde_json::value::RawValue;
 use super::store::{self, Filter, Listed};
 use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, once};
 use crate::app::{App, SharedApp};
-use crate::dispatch::Dispatch;
 use crate::error::ApiError;
-use crate::intake::{self, Draft, Submission};
+use crate::intake::{Draft, Submission};
 use crate::settlement;
 use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered, page, page_limit};
 
@@ -37,7 +36,7 @@ pub async fn submit(
 ) -> Result<Response, ApiError> {
     let client = caller.client()?;
     if query.dry_run {
-        let draft = intake::draft(&app.config, client, app.now(), body.value)?;
+        let draft = app.intake.draft(client, body.value)?;
         return Ok(Reply(StatusCode::OK, quote(&app, &draft)).into_response());
     }
     let answer = take_in(&app, client, body.value, body.idempotency).await?;
@@ -50,7 +49,7 @@ async fn take_in(
     job: NewJob,
     idempotency: Option<IdempotencyKey>,
 ) -> Result<Answer<JobView>, ApiError> {
-    let draft = intake::draft(&app.config, client, app.now(), job)?;
+    let draft = app.intake.draft(client, job)?;
     if draft.require_now && eligible(app, &draft) == 0 {
         // A repeat of what was taken in when there was one is answered as it was then.
         let mut tx = app.db.write().await?;
@@ -75,7 +74,7 @@ fn quote(app: &App, draft: &Draft) -> Quote {
 /// How many miners that were heard of lately could run it.
 fn eligible(app: &App, draft: &Draft) -> usize {
     let online = app.presence.online(app.now());
-    online.iter().filter(|m| !m.drain && Dispatch::can_run(&draft.needs, m)).count()
+    online.iter().filter(|miner| app.dispatch.may_run(&draft.needs, miner)).count()
 }
 
 /// `POST /v1/jobs/batch`: one outcome per job.

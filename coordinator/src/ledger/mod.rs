@@ -1,6 +1,8 @@
 //! The ledger: double entry. Every transfer's entries sum to zero; balances are kept beside them
 //! and audited against them.
 
+pub mod audit;
+pub mod payouts;
 pub mod routes;
 pub mod store;
 
@@ -18,8 +20,12 @@ pub enum Account {
     Hold(Name),
     /// Where issued credits come from: below zero by all that was ever issued.
     Issuance,
+    /// What the operator kept of prices.
+    Fee,
     /// Where deposits come from.
     External,
+    /// What wallets were paid out.
+    PaidOut,
 }
 
 impl Account {
@@ -30,7 +36,9 @@ impl Account {
             Self::Client(client) => format!("client:{client}"),
             Self::Hold(client) => format!("hold:{client}"),
             Self::Issuance => "issuance".to_owned(),
+            Self::Fee => "fee".to_owned(),
             Self::External => "external".to_owned(),
+            Self::PaidOut => "paid_out".to_owned(),
         }
     }
 }
@@ -46,6 +54,8 @@ pub enum TransferKind {
     Release,
     /// A prepaid client pays in.
     Deposit,
+    /// Wallets are paid out, by other means.
+    Payout,
 }
 
 impl TransferKind {
@@ -56,6 +66,7 @@ impl TransferKind {
             Self::Credit => "credit",
             Self::Release => "release",
             Self::Deposit => "deposit",
+            Self::Payout => "payout",
         }
     }
 }
@@ -105,42 +116,53 @@ impl Transfer {
     }
 }
 
+/// What a finished job pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pay {
+    /// What its receipt states.
+    pub price: Amount,
+    /// What the operator keeps of that.
+    pub fee: Amount,
+    /// What the operator adds to that; always issued.
+    pub bonus: Amount,
+}
+
+impl Pay {
+    /// What the wallet gets. `None` out of range.
+    pub fn to_wallet(self) -> Option<Amount> {
+        self.price.checked_sub(self.fee)?.checked_add(self.bonus)
+    }
+}
+
 /// What pays a finished job.
 ///
 /// `hold` is what was set aside of a prepaid client's funds; what is left of it goes back in the
-/// same transfer. Without a hold the credit is issued. `None` where the price exceeds the hold.
+/// same transfer. Without a hold the price is issued. `None` where the price exceeds the hold.
 pub fn credit(
     id: Uuid,
     client: &Name,
     wallet: &Name,
-    price: Amount,
+    pay: Pay,
     hold: Option<Amount>,
 ) -> Option<Transfer> {
-    let from = match hold {
-        None => {
-            return Transfer::between(
-                id,
-                TransferKind::Credit,
-                Account::Issuance,
-                Account::Wallet(wallet.clone()),
-                price,
-            );
+    let mut entries = vec![(Account::Wallet(wallet.clone()), pay.to_wallet()?)];
+    let issued = match hold {
+        None => pay.price.checked_add(pay.bonus)?,
+        Some(hold) => {
+            let rest = hold.checked_sub(pay.price).filter(|rest| !rest.is_negative())?;
+            entries.push((Account::Hold(client.clone()), hold.checked_neg()?));
+            entries.push((Account::Client(client.clone()), rest));
+            pay.bonus
         }
-        Some(hold) => hold,
     };
-    let rest = from.checked_sub(price).filter(|rest| !rest.is_negative())?;
-    Some(Transfer {
-        id,
-        kind: TransferKind::Credit,
-        job_id: None,
-        receipt_id: None,
-        reference: None,
-        entries: vec![
-            (Account::Hold(client.clone()), from.checked_neg()?),
-            (Account::Wallet(wallet.clone()), price),
-            (Account::Client(client.clone()), rest),
-        ],
-    })
+    if hold.is_none() || issued != Amount::ZERO {
+        entries.push((Account::Issuance, issued.checked_neg()?));
+    }
+    if pay.fee != Amount::ZERO {
+        entries.push((Account::Fee, pay.fee));
+    }
+    let kind = TransferKind::Credit;
+    Some(Transfer { id, kind, job_id: None, receipt_id: None, reference: None, entries })
 }
 
 #[cfg(test)]
@@ -151,14 +173,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn credits_sum_to_zero(price in 0..=i64::MAX / 2, hold in proptest::option::of(0..=i64::MAX / 2)) {
+        fn credits_sum_to_zero(
+            price in 0..=i64::MAX / 2,
+            fee_bp in 0..=10_000_u16,
+            bonus in 0..=i64::MAX / 4,
+            hold in proptest::option::of(0..=i64::MAX / 2),
+        ) {
             let (client, wallet) = ("c".parse().unwrap(), "w".parse().unwrap());
             let price = Amount::from_nanos(price);
+            let pay = Pay { price, fee: price.share(fee_bp).unwrap(), bonus: Amount::from_nanos(bonus) };
             let hold = hold.map(Amount::from_nanos);
-            match credit(Uuid::nil(), &client, &wallet, price, hold) {
+            match credit(Uuid::nil(), &client, &wallet, pay, hold) {
                 Some(transfer) => {
                     prop_assert!(transfer.is_balanced());
                     prop_assert!(hold.is_none_or(|hold| price <= hold));
+                    let to_wallet = transfer.entries[0].1;
+                    prop_assert_eq!(to_wallet, pay.to_wallet().unwrap());
+                    prop_assert!(!to_wallet.is_negative());
                 }
                 None => prop_assert!(hold.is_some_and(|hold| price > hold)),
             }

@@ -6,11 +6,13 @@ use axum::response::{IntoResponse as _, Response};
 use protocol::wallet::{Balance, CURRENCY, Deposit, Deposited, LedgerLine, Page};
 use protocol::{Amount, ErrorCode, Name, Timestamp};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::store::{self, Book};
-use super::{Account, Transfer, TransferKind};
+use super::{Account, Transfer, TransferKind, payouts};
 use crate::accounts::{Binding, Caller, once};
 use crate::app::{SharedApp, new_transfer_id};
+use crate::audit::{self, Action, Record};
 use crate::db::Tx;
 use crate::error::ApiError;
 use crate::wire::{Body, Params, Reply, Segments, cursor, page, page_limit, replayed};
@@ -44,6 +46,7 @@ pub async fn balance(
         // Nothing was ever booked on it.
         None => (Amount::ZERO, app.now()),
     };
+    // A credit is free at once, and an export moves nothing.
     let (pending, currency) = (Amount::ZERO, CURRENCY.to_owned());
     Ok(Reply(StatusCode::OK, Balance { wallet, balance, pending, currency, updated_at }))
 }
@@ -121,7 +124,7 @@ pub async fn deposit(
     if !store::is_client(&mut tx, &client).await? {
         return Err(wallet_not_found());
     }
-    let reply = pay_in(&mut tx, now, client, deposit).await?;
+    let reply = pay_in(&mut tx, now, &caller.key_id, client, deposit).await?;
     let reply = once::commit(tx, now, key, StatusCode::CREATED, reply).await?;
     Ok(Reply(StatusCode::CREATED, reply).into_response())
 }
@@ -129,6 +132,7 @@ pub async fn deposit(
 async fn pay_in(
     tx: &mut Tx,
     now: Timestamp,
+    actor: &str,
     client: Name,
     deposit: Deposit,
 ) -> Result<Deposited, ApiError> {
@@ -141,6 +145,9 @@ async fn pay_in(
             .with("transfer_id", transfer.to_string()));
     }
     let id = new_transfer_id(now);
+    let data = json!({
+        "amount": deposit.amount, "reference": deposit.reference, "transfer_id": id.to_string(),
+    });
     let (from, kind) = (Account::External, TransferKind::Deposit);
     Transfer::between(id, kind, from, account.clone(), deposit.amount)
         .map(|transfer| Transfer { reference: Some(deposit.reference), ..transfer })
@@ -148,6 +155,8 @@ async fn pay_in(
         .ok_or_else(|| ApiError::field("amount", "is out of range"))?;
     let balance = book.balance(&account).unwrap_or(Amount::ZERO);
     book.write(tx, now).await?;
+    let (action, subject) = (Action::Deposit, client.as_str());
+    audit::store::append(tx, now, Record { actor, action, subject, data }).await?;
     Ok(Deposited { wallet: client, balance, transfer_id: id.to_string() })
 }
 
@@ -159,6 +168,9 @@ fn check_deposit(deposit: &Deposit) -> Result<(), ApiError> {
     if reference.is_empty() || reference.len() > MAX_REFERENCE || reference.contains('\0') {
         let message = format!("must be 1 to {MAX_REFERENCE} bytes without U+0000");
         return Err(ApiError::field("reference", message));
+    }
+    if payouts::is_reserved(reference) {
+        return Err(ApiError::field("reference", "that is the reference of a payout"));
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use protocol::wallet::LedgerLine;
 use protocol::{Amount, Name, Timestamp};
-use serde::Serialize;
 use uuid::Uuid;
 
+pub use super::audit::store::{Audit, Fault, audit};
 use super::{Account, Transfer};
 use crate::db::{Args, DbError, Row, Rows, Tx};
 
@@ -180,13 +180,19 @@ impl Book {
             count += 1;
         }
         let sql = tx.either(
-            "update accounts a set balance = r.balance, updated_at = $2
+            "update accounts a set balance = r.balance,
+                 day_opening = case when a.updated_at < $3 then a.balance else a.day_opening end,
+                 updated_at = greatest(a.updated_at, $2)
              from jsonb_to_recordset($1) as r(account_id bigint, balance bigint)
              where a.account_id = r.account_id",
-            "update accounts set balance = r.value ->> 'balance', updated_at = $2
+            "update accounts set balance = r.value ->> 'balance',
+                 day_opening = case when updated_at < $3 then balance else day_opening end,
+                 updated_at = max(updated_at, $2)
              from json_each($1) r where account_id = r.value ->> 'account_id'",
         );
-        let written = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+        let today = Timestamp::of_day(now.day());
+        let args = Args::new().with_rows(rows).with(now).with(today);
+        let written = tx.execute(sql, args).await?;
         DbError::expect("write balances", count, written)
     }
 }
@@ -233,10 +239,14 @@ pub async fn lines(
     limit: i64,
     before: Option<Uuid>,
 ) -> Result<Vec<LedgerLine>, DbError> {
-    let sql = "select t.transfer_id, t.kind, t.job_id, t.receipt_id, t.created_at, e.amount
+    // What the operator kept and added is the wallet's business, not the client's.
+    let sql = "select t.transfer_id, t.kind, t.job_id, t.receipt_id, t.created_at, e.amount,
+                   r.fee, r.bonus
                from accounts a
                join entries e on e.account_id = a.account_id
                join transfers t on t.transfer_id = e.transfer_id
+               left join receipts r
+                 on r.transfer_id = t.transfer_id and a.name = 'wallet:' || r.wallet
                where a.name = $1 and e.transfer_id < $2
                order by e.transfer_id desc limit $3";
     let before = before.unwrap_or(Uuid::max());
@@ -250,6 +260,8 @@ fn line(row: &Row) -> Result<LedgerLine, DbError> {
         id: id.to_string(),
         kind: row.get("kind")?,
         amount: row.get("amount")?,
+        fee: row.get::<Option<Amount>>("fee")?.and_then(Amount::non_zero),
+        bonus: row.get::<Option<Amount>>("bonus")?.and_then(Amount::non_zero),
         job_id: row.get("job_id")?,
         receipt_id: row.parse_opt("receipt_id")?,
         created_at: row.get("created_at")?,
@@ -273,120 +285,4 @@ pub async fn by_reference(tx: &mut Tx, reference: &str) -> Result<Option<Uuid>, 
 pub async fn is_client(tx: &mut Tx, client: &Name) -> Result<bool, DbError> {
     let sql = "select client_id from clients where client_id = $1";
     Ok(tx.row(sql, Args::new().with(client.as_str())).await?.is_some())
-}
-
-/// What an audit found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Audit {
-    /// Transfers looked at.
-    pub transfers: i64,
-    /// Entries looked at.
-    pub entries: i64,
-    /// Receipts looked at.
-    pub receipts: i64,
-    /// Credits issued or paid, in AITBC.
-    pub credited: Amount,
-    /// What is wrong: a rule, and how often it is broken.
-    pub faults: Vec<Fault>,
-}
-
-/// A rule that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// The rule.
-    pub rule: &'static str,
-    /// How many rows break it.
-    pub rows: i64,
-}
-
-/// The rules, each with a statement that counts the rows that break it.
-const RULES: &[(&str, &str)] = &[
-    (
-        "every transfer's entries sum to zero",
-        "select count(*) as n from (select transfer_id from entries group by transfer_id
-         having sum(amount) <> 0) broken",
-    ),
-    (
-        "every transfer has entries",
-        "select count(*) as n from transfers t
-         where not exists (select 1 from entries e where e.transfer_id = t.transfer_id)",
-    ),
-    (
-        "every balance is the sum of its entries",
-        "select count(*) as n from accounts a
-         where a.balance <> coalesce((select sum(e.amount) from entries e
-                                      where e.account_id = a.account_id), 0)",
-    ),
-    (
-        "no wallet, client or hold is below zero",
-        "select count(*) as n from accounts
-         where balance < 0 and name not in ('issuance', 'external')",
-    ),
-    (
-        "every credit has its receipt",
-        "select count(*) as n from transfers t where t.kind = 'credit'
-         and not exists (select 1 from receipts r where r.transfer_id = t.transfer_id
-                         and r.job_id = t.job_id)",
-    ),
-    (
-        "every receipt has its credit, of its price, to its wallet",
-        "select count(*) as n from receipts r
-         where not exists (select 1 from entries e join accounts a on a.account_id = e.account_id
-                           where e.transfer_id = r.transfer_id
-                           and a.name = 'wallet:' || r.wallet and e.amount = r.price)",
-    ),
-    (
-        "every receipt belongs to a completed job, and every completed job has one",
-        "select count(*) as n from jobs j full join receipts r on r.job_id = j.job_id
-         where (j.outcome = 'COMPLETED') is distinct from (r.job_id is not null)
-           and not (j.outcome is null and r.job_id is null)",
-    ),
-    (
-        "every receipt belongs to one accepted attempt",
-        "select count(*) as n from receipts r
-         where (select count(*) from attempts a where a.job_id = r.job_id
-                and a.outcome = 'COMPLETED') <> 1
-            or not exists (select 1 from attempts a where a.job_id = r.job_id
-                           and a.fence = r.fence and a.outcome = 'COMPLETED')",
-    ),
-    (
-        "a job is in the queue or has ended, never both",
-        "select count(*) as n from jobs j full join queue q on q.job_id = j.job_id
-         where (j.outcome is null) is distinct from (q.job_id is not null)",
-    ),
-    (
-        "holds are what live jobs set aside",
-        "select count(*) as n from accounts a where a.name like 'hold:%'
-         and a.balance <> coalesce((select sum(j.hold) from jobs j where j.outcome is null
-                                    and 'hold:' || j.client_id = a.name), 0)",
-    ),
-];
-
-/// Recomputes everything from the entries.
-///
-/// # Errors
-/// Where the database does.
-pub async fn audit(tx: &mut Tx) -> Result<Audit, DbError> {
-    let mut faults = Vec::new();
-    for (rule, sql) in RULES {
-        let rows = count(tx, sql).await?;
-        if rows > 0 {
-            faults.push(Fault { rule, rows });
-        }
-    }
-    let credited = "select cast(coalesce(sum(price), 0) as bigint) as n from receipts";
-    Ok(Audit {
-        transfers: count(tx, "select count(*) as n from transfers").await?,
-        entries: count(tx, "select count(*) as n from entries").await?,
-        receipts: count(tx, "select count(*) as n from receipts").await?,
-        credited: Amount::from_nanos(count(tx, credited).await?),
-        faults,
-    })
-}
-
-async fn count(tx: &mut Tx, sql: &'static str) -> Result<i64, DbError> {
-    match tx.row(sql, Args::new()).await? {
-        Some(row) => row.get("n"),
-        None => Ok(0),
-    }
 }

@@ -3,11 +3,12 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use protocol::admin::{AdminMiner, Availability};
+use protocol::miner::Reputation;
 use protocol::wallet::Page;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Miner;
+use super::{Miner, reputation};
 use super::store::{self, Seen};
 use crate::accounts::Caller;
 use crate::app::SharedApp;
@@ -34,18 +35,23 @@ pub async fn list(
     let limit = page_limit(query.limit)?;
     let mut tx = app.db.read().await?;
     let seen = store::overview(&mut tx, i64::from(limit) + 1, query.cursor).await?;
+    let nos: Vec<i64> = seen.iter().map(|seen| seen.miner.no).collect();
+    let days = store::days(&mut tx, &nos).await?;
     tx.commit().await?;
     let (now, silence) = (app.now(), app.presence.silence());
     let Page { items, next } = page(seen, limit, |seen| seen.miner.no.to_string());
     let view = |seen: Seen| {
         let silent = seen.seen_at.is_none_or(|at| now.since(at) > silence);
-        shown(seen, silent)
+        let days = days.get(&seen.miner.no).map_or(&[][..], Vec::as_slice);
+        let (id, since) = (seen.miner.id.clone(), seen.created_at);
+        let reputation = reputation(id, since, seen.seen_at, now, days);
+        shown(seen, silent, reputation)
     };
     let items = items.into_iter().map(view).collect();
     Ok(Reply(StatusCode::OK, Page { items, next }))
 }
 
-fn shown(seen: Seen, silent: bool) -> AdminMiner {
+fn shown(seen: Seen, silent: bool, reputation: Reputation) -> AdminMiner {
     let status = availability(&seen.miner, seen.inflight, silent);
     let Miner { id, wallet, registered, drain, gpu_lost, capabilities, .. } = seen.miner;
     AdminMiner {
@@ -62,8 +68,9 @@ fn shown(seen: Seen, silent: bool) -> AdminMiner {
         },
         capabilities,
         inflight: seen.inflight,
-        jobs_completed: seen.completed,
-        jobs_failed: seen.failed,
+        jobs_completed: reputation.jobs_completed,
+        jobs_failed: reputation.jobs_failed,
+        reputation,
         created_at: seen.created_at,
     }
 }

@@ -8,6 +8,8 @@ pub mod capabilities;
 mod introduction;
 mod keys;
 pub mod presence;
+mod release;
+mod reputation;
 pub mod routes;
 pub mod store;
 
@@ -15,6 +17,7 @@ use protocol::{MinerCapabilities, Name};
 
 pub use capabilities::{check, unregistered};
 pub use presence::Presence;
+pub use reputation::reputation;
 
 use crate::config::Leases;
 

@@ -57,6 +57,8 @@ struct Entry {
     report: Option<Value>,
     /// Heard of since the last flush.
     unwritten: bool,
+    /// The day and the hour (UTC) that were last noted as one in which it was there.
+    noted: Option<(i32, u8)>,
 }
 
 /// A miner that was heard of, for the next flush.
@@ -68,6 +70,8 @@ pub struct Sighting {
     pub seen_at: Timestamp,
     /// What it last reported; an empty object where it never did.
     pub report: Value,
+    /// The day and the hour (UTC) in which it was there, unless they are noted.
+    pub hour: Option<(i32, u8)>,
 }
 
 impl Presence {
@@ -106,6 +110,14 @@ impl Presence {
         let Known { entries, names, .. } = &mut *known;
         if let Some(entry) = names.get(&no).and_then(|name| entries.get_mut(name)) {
             entry.read_at = Timestamp::from_micros(0);
+        }
+    }
+
+    /// A name is no longer that of the miner it was.
+    pub fn release(&self, id: &Name) {
+        let mut known = self.lock();
+        if let Some(entry) = known.entries.remove(id) {
+            known.names.remove(&entry.miner.no);
         }
     }
 
@@ -183,6 +195,7 @@ impl Presence {
     async fn write(&self, sightings: &[Sighting]) -> Result<(), DbError> {
         let mut tx = self.db.write().await?;
         store::saw(&mut tx, sightings).await?;
+        store::note_hours(&mut tx, sightings).await?;
         tx.commit().await
     }
 
@@ -212,6 +225,21 @@ impl Entry {
     fn is_fresh(&self, now: Timestamp) -> bool {
         now.since(self.read_at) <= MAX_AGE
     }
+
+    /// What is to be written of it.
+    fn take(&mut self) -> Option<Sighting> {
+        self.unwritten = false;
+        let seen_at = self.seen_at?;
+        // An hour is noted once: heartbeats come far more often.
+        let hour = Some((seen_at.day(), seen_at.hour())).filter(|hour| self.noted != Some(*hour));
+        self.noted = hour.or(self.noted);
+        Some(Sighting {
+            miner_no: self.miner.no,
+            seen_at,
+            report: self.report.clone().unwrap_or_else(|| json!({})),
+            hour,
+        })
+    }
 }
 
 impl Known {
@@ -228,6 +256,7 @@ impl Known {
             seen_at: None,
             report: None,
             unwritten: false,
+            noted: None,
         });
         entry.read_at = now;
         // Others keep what they worked out for a miner under its pointer.
@@ -263,14 +292,7 @@ impl Known {
             .entries
             .values_mut()
             .filter(|entry| entry.unwritten)
-            .filter_map(|entry| {
-                entry.unwritten = false;
-                Some(Sighting {
-                    miner_no: entry.miner.no,
-                    seen_at: entry.seen_at?,
-                    report: entry.report.clone().unwrap_or_else(|| json!({})),
-                })
-            })
+            .filter_map(Entry::take)
             .collect();
         sightings.sort_unstable_by_key(|sighting| sighting.miner_no);
         sightings
@@ -281,6 +303,7 @@ impl Known {
             let Some(name) = self.names.get(&sighting.miner_no) else { continue };
             if let Some(entry) = self.entries.get_mut(name) {
                 entry.unwritten = true;
+                entry.noted = None;
             }
         }
     }

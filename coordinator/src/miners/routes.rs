@@ -6,16 +6,19 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use protocol::admin::Released;
 use protocol::miner::{
-    Drain, Drained, Heartbeat, HeartbeatReply, KeyInForce, KeyRotation, Registered,
+    Drain, Drained, Heartbeat, HeartbeatReply, KeyInForce, KeyRotation, Registered, Reputation,
 };
 use protocol::{ErrorCode, MinerCapabilities, Name, signing};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::introduction::{Introduction, report};
-use super::{Miner, keys, store};
+use super::{Miner, keys, reputation, store};
 use crate::accounts::{Binding, Caller, IdempotencyKey, once};
 use crate::app::{App, SharedApp};
+use crate::audit::{self, Action, Record};
 use crate::dispatch::leases;
 use crate::error::ApiError;
 use crate::wire::{Body, Params, Reply, Segments, replayed};
@@ -73,12 +76,15 @@ pub async fn heartbeat(
     let report = report(&heartbeat)?;
     let miner = introduced(&app, &caller, &introduction).await?;
     app.presence.saw(&miner, Some(report));
+    let in_force = app.controls.in_force();
+    let ban = in_force.ban_of(&miner.id, &miner.wallet);
     let renewal = leases::renew(&app, &caller, &miner, heartbeat.active_jobs).await?;
     let reply = HeartbeatReply {
         status: "ok".to_owned(),
         server_time: app.now(),
         heartbeat_secs: app.presence.heartbeat_secs(!renewal.renewed.is_empty()),
-        drain: miner.drain,
+        drain: miner.drain || ban.is_some(),
+        reason: ban.map(str::to_owned),
         cancel_jobs: renewal.cancel,
         renewed: renewal.renewed,
     };
@@ -165,7 +171,7 @@ pub async fn drain(
     let id =
         id.ok_or_else(|| ApiError::field("miner_id", "this key may act for several miners"))?;
     acting(&app, &caller, &id).await?;
-    set_drain(&app, &id, body.value.drain, body.idempotency.as_ref()).await
+    set_drain(&app, None, &id, body.value.drain, body.idempotency.as_ref()).await
 }
 
 /// `POST /v1/admin/miners/{id}/drain`.
@@ -182,11 +188,14 @@ pub async fn drain_by_admin(
     if body.value.miner_id.is_some_and(|named| named != id) {
         return Err(ApiError::field("miner_id", "must be the one of the path"));
     }
-    set_drain(&app, &id, body.value.drain, body.idempotency.as_ref()).await
+    let actor = Some(caller.key_id.as_str());
+    set_drain(&app, actor, &id, body.value.drain, body.idempotency.as_ref()).await
 }
 
+/// `actor`: the admin who does it, for the record; a miner's own draining is not in it.
 async fn set_drain(
     app: &App,
+    actor: Option<&str>,
     id: &Name,
     drain: bool,
     key: Option<&IdempotencyKey>,
@@ -199,10 +208,65 @@ async fn set_drain(
     let known = store::lock(&mut tx, id).await?.ok_or_else(not_registered)?;
     let miner = Miner { drain, ..known };
     store::update(&mut tx, now, &miner).await?;
+    if let Some(actor) = actor {
+        let (action, data) = (Action::DrainMiner, json!({ "drain": drain }));
+        let record = Record { actor, action, subject: id.as_str(), data };
+        audit::store::append(&mut tx, now, record).await?;
+    }
     let reply = Drained { miner_id: miner.id.clone(), drain };
     let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
     app.presence.changed(miner);
     Ok(Reply(StatusCode::OK, reply).into_response())
+}
+
+/// The query of `GET /v1/miner/reputation`.
+#[derive(Debug, Deserialize)]
+pub struct Whose {
+    miner: Name,
+}
+
+/// `GET /v1/miner/reputation`: what a miner has done so far.
+///
+/// # Errors
+/// 400, 403, 404.
+pub async fn show_reputation(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Params(query): Params<Whose>,
+) -> Result<Reply<Reputation>, ApiError> {
+    let miner = acting(&app, &caller, &query.miner).await?;
+    let mut tx = app.db.read().await?;
+    let heard = store::heard_of(&mut tx, miner.no).await?;
+    let days = store::days(&mut tx, &[miner.no]).await?.remove(&miner.no).unwrap_or_default();
+    tx.commit().await?;
+    let (since, last_seen) = heard.ok_or_else(not_registered)?;
+    let reply = reputation(miner.id.clone(), since, last_seen, app.now(), &days);
+    Ok(Reply(StatusCode::OK, reply))
+}
+
+/// `DELETE /v1/admin/miners/{id}`: the name is free again.
+///
+/// # Errors
+/// 403, 404, 409 where the miner holds jobs.
+pub async fn release(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Segments(id): Segments<Name>,
+) -> Result<Reply<Released>, ApiError> {
+    caller.admin()?;
+    let now = app.now();
+    let mut tx = app.db.write().await?;
+    let known = store::lock(&mut tx, &id).await?.ok_or_else(not_registered)?;
+    let inflight = store::inflight(&mut tx, known.no).await?;
+    let miner = super::release::release(&known, inflight)?;
+    store::rename(&mut tx, now, &miner).await?;
+    let data = json!({ "wallet": miner.wallet, "renamed": miner.id });
+    let (actor, action, subject) = (caller.key_id.as_str(), Action::ReleaseMiner, id.as_str());
+    audit::store::append(&mut tx, now, Record { actor, action, subject, data }).await?;
+    tx.commit().await?;
+    app.presence.release(&id);
+    let reply = Released { miner_id: id, renamed: miner.id };
+    Ok(Reply(StatusCode::OK, reply))
 }
 
 /// `POST /v1/miner/key`.
@@ -228,6 +292,11 @@ pub async fn rotate_key(
     keys::check_rotation(&known, &rotation, now, by_admin)?;
     let miner = Miner { pubkey: Some(rotation.pubkey.clone()), ..known };
     store::update(&mut tx, now, &miner).await?;
+    if by_admin {
+        let (action, data) = (Action::RotateMinerKey, json!({ "pubkey": rotation.pubkey }));
+        let (actor, subject) = (caller.key_id.as_str(), rotation.miner_id.as_str());
+        audit::store::append(&mut tx, now, Record { actor, action, subject, data }).await?;
+    }
     let reply = KeyInForce { miner_id: rotation.miner_id, pubkey: rotation.pubkey };
     let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
     app.presence.changed(miner);

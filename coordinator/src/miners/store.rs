@@ -1,5 +1,7 @@
 //! The SQL of miners: who they are (`miners`) and when they were last heard of (`miner_live`).
 
+use std::collections::HashMap;
+
 use protocol::{Name, Timestamp};
 use serde_json::{Value, json};
 
@@ -140,6 +142,28 @@ pub async fn update(tx: &mut Tx, now: Timestamp, miner: &Miner) -> Result<(), Db
     DbError::expect("update of a miner", 1, tx.execute(sql, args).await?)
 }
 
+/// Jobs that a miner holds.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn inflight(tx: &mut Tx, no: i64) -> Result<u64, DbError> {
+    let sql = "select count(*) as inflight from queue
+               where miner_no = $1 and state in ('ASSIGNED', 'RUNNING')";
+    let row = tx.row(sql, Args::new().with(no)).await?;
+    let inflight: i64 = row.map_or(Ok(0), |row| row.get("inflight"))?;
+    Ok(u64::try_from(inflight).unwrap_or(0))
+}
+
+/// Gives a miner another name, and drains it.
+///
+/// # Errors
+/// Where the database fails, or has no such miner.
+pub async fn rename(tx: &mut Tx, now: Timestamp, miner: &Miner) -> Result<(), DbError> {
+    let sql = "update miners set miner_id = $2, drain = $3, updated_at = $4 where miner_no = $1";
+    let args = Args::new().with(miner.no).with(miner.id.as_str()).with(miner.drain).with(now);
+    DbError::expect("rename a miner", 1, tx.execute(sql, args).await?)
+}
+
 /// Notes who was heard of and what they reported; an empty report leaves the last one.
 ///
 /// # Errors
@@ -174,6 +198,90 @@ pub async fn saw(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Notes the hours in which miners were there.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn note_hours(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbError> {
+    let mut rows = Rows::new(tx.engine());
+    for sighting in sightings {
+        if let Some((day, hour)) = sighting.hour {
+            rows.row()
+                .set("n", sighting.miner_no)
+                .set("d", day)
+                .set("h", 1_i32 << hour)
+                .done();
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = tx.either(
+        "insert into miner_days (miner_no, day, hours)
+         select n, d, h from jsonb_to_recordset($1) as r(n bigint, d int, h int) order by n
+         on conflict (miner_no, day) do update set hours = miner_days.hours | excluded.hours",
+        "insert into miner_days (miner_no, day, hours)
+         select value ->> 'n', value ->> 'd', value ->> 'h' from json_each($1) where true
+         on conflict (miner_no, day) do update set hours = miner_days.hours | excluded.hours",
+    );
+    tx.execute(sql, Args::new().with_rows(rows)).await?;
+    Ok(())
+}
+
+/// A day of a miner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Day {
+    /// Which one, counted from 1970-01-01 (UTC).
+    pub day: i32,
+    /// A bit for each hour in which it was heard of.
+    pub hours: i32,
+    /// Attempts that were accepted.
+    pub completed: i32,
+    /// Attempts that failed.
+    pub failed: i32,
+    /// From lease to accepted proof, in microseconds.
+    pub busy_us: i64,
+}
+
+/// All days of these miners, by their numbers: a row for each day on which they did something.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, DbError> {
+    let sql = tx.either(
+        "select miner_no, day, hours, completed, failed, busy_us from miner_days
+         where miner_no in (select v from jsonb_to_recordset($1) as r(v bigint))",
+        "select miner_no, day, hours, completed, failed, busy_us from miner_days
+         where miner_no in (select value ->> 'v' from json_each($1))",
+    );
+    let mut days: HashMap<i64, Vec<Day>> = HashMap::new();
+    let nos = Rows::list(tx.engine(), nos.iter().copied());
+    for row in tx.rows(sql, Args::new().with_rows(nos)).await? {
+        days.entry(row.get("miner_no")?).or_default().push(Day {
+            day: row.get("day")?,
+            hours: row.get("hours")?,
+            completed: row.get("completed")?,
+            failed: row.get("failed")?,
+            busy_us: row.get("busy_us")?,
+        });
+    }
+    Ok(days)
+}
+
+/// When a miner was first and last heard of, as far as it was written.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn heard_of(
+    tx: &mut Tx,
+    no: i64,
+) -> Result<Option<(Timestamp, Option<Timestamp>)>, DbError> {
+    let sql = "select m.created_at, l.seen_at from miners m
+               left join miner_live l on l.miner_no = m.miner_no where m.miner_no = $1";
+    let row = tx.row(sql, Args::new().with(no)).await?;
+    row.map(|row| Ok((row.get("created_at")?, row.get("seen_at")?))).transpose()
+}
+
 /// A miner with what its rows elsewhere say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
@@ -187,10 +295,6 @@ pub struct Seen {
     pub report: Value,
     /// Jobs that it holds.
     pub inflight: u64,
-    /// Attempts that were credited.
-    pub completed: u64,
-    /// Attempts that ended otherwise.
-    pub failed: u64,
 }
 
 /// Miners older than the number `before`, newest first.
@@ -201,11 +305,7 @@ pub async fn overview(tx: &mut Tx, limit: i64, before: Option<i64>) -> Result<Ve
     let sql = "select m.miner_no, m.miner_id, m.wallet, m.pubkey, m.registered, m.capabilities,
                    m.gpu_lost, m.drain, m.created_at, l.seen_at, l.report,
                    (select count(*) from queue q where q.miner_no = m.miner_no
-                    and q.state in ('ASSIGNED', 'RUNNING')) as inflight,
-                   (select count(*) from attempts a where a.miner_no = m.miner_no
-                    and a.outcome = 'COMPLETED') as completed,
-                   (select count(*) from attempts a where a.miner_no = m.miner_no
-                    and a.outcome <> 'COMPLETED') as failed
+                    and q.state in ('ASSIGNED', 'RUNNING')) as inflight
                from miners m
                left join miner_live l on l.miner_no = m.miner_no
                where m.miner_no < $1
@@ -213,9 +313,6 @@ pub async fn overview(tx: &mut Tx, limit: i64, before: Option<i64>) -> Result<Ve
                limit $2";
     let args = Args::new().with(before.unwrap_or(i64::MAX)).with(limit);
     let rows = tx.rows(sql, args).await?;
-    let count = |row: &Row, name| -> Result<u64, DbError> {
-        Ok(u64::try_from(row.get::<i64>(name)?).unwrap_or(0))
-    };
     rows.iter()
         .map(|row| {
             Ok(Seen {
@@ -223,9 +320,7 @@ pub async fn overview(tx: &mut Tx, limit: i64, before: Option<i64>) -> Result<Ve
                 created_at: row.get("created_at")?,
                 seen_at: row.get("seen_at")?,
                 report: row.get::<Option<Value>>("report")?.unwrap_or_default(),
-                inflight: count(row, "inflight")?,
-                completed: count(row, "completed")?,
-                failed: count(row, "failed")?,
+                inflight: u64::try_from(row.get::<i64>("inflight")?).unwrap_or(0),
             })
         })
         .collect()

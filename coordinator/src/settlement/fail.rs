@@ -14,7 +14,6 @@ use crate::accounts::Caller;
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
 use crate::app::{self, App};
 use crate::db::{DbError, Tx};
-use crate::dispatch::Dispatch;
 use crate::dispatch::leases;
 use crate::dispatch::matching::Needs;
 use crate::dispatch::store::{self as queue, LeaseRow};
@@ -272,8 +271,7 @@ async fn another_can(
     let others = online.iter().any(|miner| {
         miner.no != miner_no
             && !row.excluded.contains(&miner.no)
-            && !miner.drain
-            && Dispatch::can_run(&needs, miner)
+            && app.dispatch.may_run(&needs, miner)
     });
     Ok((spec.slot, others))
 }

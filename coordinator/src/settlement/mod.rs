@@ -12,8 +12,8 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 pub use fail::{cancel, expire, fail, lapse};
 use protocol::proof::Credited;
-use protocol::{Amount, ErrorCode, JobId, JobState, Name, Proof, Timestamp};
-use store::{Accepted, Ending, Settled};
+use protocol::{Amount, ErrorCode, JobId, JobState, Proof, Timestamp};
+use store::{Accepted, Ending, Settled, Terms};
 use verdict::{Case, Verdict};
 
 use crate::accounts::Caller;
@@ -27,7 +27,7 @@ use crate::dispatch::store::{self as queue, LeaseRow};
 use crate::error::ApiError;
 use crate::jobs::Spec;
 use crate::ledger::store::Book;
-use crate::ledger::{self, Account};
+use crate::ledger::{self, Account, Pay, Transfer};
 
 /// The most metrics that a proof may carry.
 const MAX_METRICS: usize = 64;
@@ -100,7 +100,7 @@ fn check_form(proof: &Proof) -> Result<(), ApiError> {
 struct Files {
     rows: HashMap<JobId, LeaseRow>,
     specs: HashMap<JobId, Spec>,
-    holds: HashMap<JobId, (Name, Amount)>,
+    terms: HashMap<JobId, Terms>,
     uploads: HashMap<(JobId, i64), HashMap<protocol::id::RelativePath, verdict::Upload>>,
     settled: HashMap<JobId, Settled>,
     ended: HashMap<JobId, JobState>,
@@ -113,7 +113,7 @@ impl Files {
         let gone = || jobs.iter().copied().filter(|job| !rows.contains_key(job));
         Ok(Self {
             specs: queue::specs(tx, live()).await?,
-            holds: store::holds(tx, live()).await?,
+            terms: store::terms(tx, live()).await?,
             uploads: store::uploads(tx, live()).await?,
             settled: store::settled(tx, gone()).await?,
             ended: queue::outcomes(tx, gone()).await?,
@@ -213,7 +213,9 @@ fn judge(
         let message = "the job has a proof with another output_sha";
         return Err(ApiError::new(ErrorCode::DuplicateProof, message));
     }
-    let (Some(lease), Some(spec)) = (files.rows.get(&job_id), files.specs.get(&job_id)) else {
+    let (Some(lease), Some(spec), Some(terms)) =
+        (files.rows.get(&job_id), files.specs.get(&job_id), files.terms.get(&job_id))
+    else {
         return Err(leases::gone(files.ended.get(&job_id)));
     };
     let holder = leases::check(lease, &row.caller, proof.lease_token, None)?;
@@ -222,13 +224,13 @@ fn judge(
         row: lease,
         holder,
         spec,
-        hold: files.holds.get(&job_id).map(|(_, hold)| *hold),
+        hold: terms.hold,
         uploads: files.uploads.get(&(job_id, lease.fence)).unwrap_or(&none),
         proof,
         now,
     };
     let verdict = verdict::judge(&case)?;
-    let settled = settle(&case, verdict, now, attestor)?;
+    let settled = settle(&case, verdict, terms, now, attestor)?;
     files.settled.insert(job_id, settled.clone());
     Ok(Judged::Pay(job_id, settled))
 }
@@ -237,9 +239,17 @@ fn judge(
 fn settle(
     case: &Case<'_>,
     verdict: Verdict,
+    terms: &Terms,
     now: Timestamp,
     attestor: &SigningKey,
 ) -> Result<Settled, ApiError> {
+    let price = verdict.price;
+    let fee = price.share(terms.fee_bp).unwrap_or(Amount::ZERO);
+    let measured = terms
+        .bonus
+        .and_then(|bonus| verdict::metric(&case.proof.metrics, bonus.metric.as_str()));
+    let bonus = terms.bonus.zip(measured);
+    let bonus = bonus.map_or(Amount::ZERO, |(bonus, measured)| bonus.earned(price, measured));
     let receipt = match &case.proof.receipt {
         Some(receipt) => receipt.clone(),
         None => {
@@ -252,7 +262,8 @@ fn settle(
         output_sha: case.proof.output_sha,
         miner_id: case.holder.miner_id.clone(),
         wallet: case.holder.wallet.clone(),
-        price: verdict.price,
+        pay: Pay { price, fee, bonus },
+        measured,
         receipt: receipt.attested(attestor),
         transfer_id: app::new_transfer_id(now),
     })
@@ -270,14 +281,9 @@ async fn write(
     for judged in &judged {
         match judged {
             Judged::Pay(job_id, settled) => {
-                accounts.insert(Account::Wallet(settled.wallet.clone()));
-                match files.holds.get(job_id) {
-                    None => drop(accounts.insert(Account::Issuance)),
-                    Some((client, _)) => {
-                        accounts.insert(Account::Hold(client.clone()));
-                        accounts.insert(Account::Client(client.clone()));
-                    }
-                }
+                let transfer = credit(files, *job_id, settled);
+                let named = transfer.into_iter().flat_map(|transfer| transfer.entries);
+                accounts.extend(named.map(|(account, _)| account));
             }
             Judged::Repeat(settled) => {
                 accounts.insert(Account::Wallet(settled.wallet.clone()));
@@ -299,7 +305,8 @@ async fn write(
             Judged::Pay(job_id, settled) => {
                 let lease = files.rows.get(&job_id).cloned();
                 let Some(lease) = lease.filter(|_| pay(&mut book, files, job_id, &settled)) else {
-                    tracing::error!(%job_id, price = %settled.price, "a credit cannot be booked");
+                    let price = settled.pay.price;
+                    tracing::error!(%job_id, %price, "a credit cannot be booked");
                     let message = "the credit leaves the range of the books";
                     outcomes.push(Err(ApiError::field("receipt.units", message)));
                     continue;
@@ -331,14 +338,16 @@ async fn write(
 
 /// Books the credit of a job; `false` where it cannot be booked.
 fn pay(book: &mut Book, files: &Files, job_id: JobId, settled: &Settled) -> bool {
-    let hold = files.holds.get(&job_id).map(|(_, hold)| *hold);
-    let client = &settled.receipt.client;
-    let transfer =
-        ledger::credit(settled.transfer_id, client, &settled.wallet, settled.price, hold);
-    transfer.is_some_and(|mut transfer| {
-        transfer.receipt_id = Some(settled.receipt.receipt_id.clone());
-        book.book(transfer.for_job(job_id)).is_ok()
-    })
+    credit(files, job_id, settled).is_some_and(|transfer| book.book(transfer).is_ok())
+}
+
+/// What pays a job; `None` where it cannot be paid.
+fn credit(files: &Files, job_id: JobId, settled: &Settled) -> Option<Transfer> {
+    let Terms { client, hold, .. } = files.terms.get(&job_id)?;
+    let id = settled.transfer_id;
+    let mut transfer = ledger::credit(id, client, &settled.wallet, settled.pay, *hold)?;
+    transfer.receipt_id = Some(settled.receipt.receipt_id.clone());
+    Some(transfer.for_job(job_id))
 }
 
 fn credited(proof: &Proof, settled: &Settled, book: &Book) -> Credited {
@@ -347,7 +356,9 @@ fn credited(proof: &Proof, settled: &Settled, book: &Book) -> Credited {
         status: "accepted".to_owned(),
         job_id: proof.id.parse().unwrap_or(JobId::from_u128(0)),
         receipt: settled.receipt.clone(),
-        credited: settled.price,
+        credited: settled.pay.to_wallet().unwrap_or(Amount::ZERO),
+        fee: settled.pay.fee.non_zero(),
+        bonus: settled.pay.bonus.non_zero(),
         balance: balance.unwrap_or(Amount::ZERO),
         transfer_id: settled.transfer_id.to_string(),
     }

@@ -1,9 +1,10 @@
 //! SQL of settlement: jobs end, go back, are paid.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use protocol::id::RelativePath;
-use protocol::{Amount, JobId, JobState, Name, Proof, Receipt, Sha256Hex, Timestamp};
+use protocol::control::Bonus;
+use protocol::{Amount, JobId, JobState, Name, Proof, Receipt, Sha256Hex, Timestamp, Units};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::db::{Args, DbError, Row, Rows, Tx};
 use crate::dispatch::store::LeaseRow;
 use crate::events::{self, Event};
 use crate::ledger::store::Book;
-use crate::ledger::{Account, Transfer, TransferKind};
+use crate::ledger::{Account, Pay, Transfer, TransferKind};
 
 /// A job that ends.
 #[derive(Debug, Clone)]
@@ -58,8 +59,10 @@ pub struct Settled {
     pub miner_id: Name,
     /// Whom it was credited to.
     pub wallet: Name,
-    /// What it paid.
-    pub price: Amount,
+    /// What the receipt states, and what the operator kept of it and added to it.
+    pub pay: Pay,
+    /// The metric that the bonus is for.
+    pub measured: Option<Units>,
     /// The receipt.
     pub receipt: Receipt,
     /// The transfer.
@@ -194,7 +197,72 @@ async fn close_attempts(tx: &mut Tx, now: Timestamp, closed: &[Closed<'_>]) -> R
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'",
     );
     let updated = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
-    DbError::expect("close attempts", closed.len() as u64, updated)
+    DbError::expect("close attempts", closed.len() as u64, updated)?;
+    count_work(tx, now, closed).await
+}
+
+/// What attempts add to their miner's day.
+#[derive(Debug, Default)]
+struct Work {
+    completed: i32,
+    failed: i32,
+    busy_us: i64,
+}
+
+impl Work {
+    fn add(&mut self, now: Timestamp, closed: &Closed<'_>) {
+        let Some(holder) = &closed.row.holder else { return };
+        if closed.outcome == JobState::Completed.as_str() {
+            self.completed += 1;
+            let busy = now.since(holder.leased_at).as_micros();
+            self.busy_us += i64::try_from(busy).unwrap_or(0);
+            // A late result: the attempt counted as failed when its lease lapsed.
+            self.failed -= i32::from(!closed.row.state.is_leased());
+        } else if closed.outcome == JobState::Failed.as_str() {
+            self.failed += 1;
+        }
+    }
+}
+
+async fn count_work(tx: &mut Tx, now: Timestamp, closed: &[Closed<'_>]) -> Result<(), DbError> {
+    // In one order everywhere, so that two replicas do not lock each other out.
+    let mut miners: BTreeMap<i64, Work> = BTreeMap::new();
+    for closed in closed {
+        let miner_no = closed.row.holder.as_ref().map(|holder| holder.miner_no);
+        if let Some(miner_no) = miner_no {
+            miners.entry(miner_no).or_default().add(now, closed);
+        }
+    }
+    let mut rows = Rows::new(tx.engine());
+    for (miner_no, work) in miners {
+        rows.row()
+            .set("n", miner_no)
+            .set("c", work.completed)
+            .set("f", work.failed)
+            .set("b", work.busy_us)
+            .done();
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = tx.either(
+        "insert into miner_days (miner_no, day, completed, failed, busy_us)
+         select n, $2, c, f, b from jsonb_to_recordset($1) as r(n bigint, c int, f int, b bigint)
+         order by n
+         on conflict (miner_no, day) do update set
+             completed = miner_days.completed + excluded.completed,
+             failed = miner_days.failed + excluded.failed,
+             busy_us = miner_days.busy_us + excluded.busy_us",
+        "insert into miner_days (miner_no, day, completed, failed, busy_us)
+         select value ->> 'n', $2, value ->> 'c', value ->> 'f', value ->> 'b'
+         from json_each($1) where true
+         on conflict (miner_no, day) do update set
+             completed = miner_days.completed + excluded.completed,
+             failed = miner_days.failed + excluded.failed,
+             busy_us = miner_days.busy_us + excluded.busy_us",
+    );
+    tx.execute(sql, Args::new().with_rows(rows).with(now.day())).await?;
+    Ok(())
 }
 
 /// Gives back what was set aside for jobs that earned nothing.
@@ -242,6 +310,51 @@ pub async fn holds(
     rows.iter()
         .map(|row| Ok((row.get("job_id")?, (row.parse("client_id")?, row.get("hold")?))))
         .collect()
+}
+
+/// How a job is paid: fixed when it was submitted.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Who pays.
+    pub client: Name,
+    /// What is set aside of its funds, if it is prepaid.
+    pub hold: Option<Amount>,
+    /// What the operator keeps, in hundredths of a per cent.
+    pub fee_bp: u16,
+    /// What the operator adds for efficient work.
+    pub bonus: Option<Bonus>,
+}
+
+/// How jobs are paid.
+///
+/// # Errors
+/// Where the database does.
+pub async fn terms(
+    tx: &mut Tx,
+    jobs: impl Iterator<Item = JobId>,
+) -> Result<HashMap<JobId, Terms>, DbError> {
+    let jobs = Rows::list(tx.engine(), jobs);
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = tx.either(
+        "select job_id, client_id, hold, fee_bp, bonus from jobs
+         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "select job_id, client_id, hold, fee_bp, bonus from jobs
+         where job_id in (select value ->> 'v' from json_each($1))",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(jobs)).await?;
+    rows.iter().map(|row| Ok((row.get("job_id")?, terms_row(row)?))).collect()
+}
+
+fn terms_row(row: &Row) -> Result<Terms, DbError> {
+    let hold: Amount = row.get("hold")?;
+    Ok(Terms {
+        client: row.parse("client_id")?,
+        hold: hold.non_zero(),
+        fee_bp: u16::try_from(row.get::<i16>("fee_bp")?).unwrap_or(0),
+        bonus: row.json_opt("bonus")?,
+    })
 }
 
 /// Puts jobs back into the queue. The row keeps its fence and token: until somebody else gets the
@@ -360,10 +473,12 @@ pub async fn settled(
         return Ok(HashMap::new());
     }
     let sql = tx.either(
-        "select r.job_id, r.output_sha, r.wallet, r.price, r.body, r.transfer_id, m.miner_id
+        "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
+             r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
          where r.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
-        "select r.job_id, r.output_sha, r.wallet, r.price, r.body, r.transfer_id, m.miner_id
+        "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
+             r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
          where r.job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -379,7 +494,8 @@ fn settled_row(row: &Row) -> Result<Settled, DbError> {
         output_sha: row.get("output_sha")?,
         miner_id: row.parse("miner_id")?,
         wallet: row.parse("wallet")?,
-        price: row.get("price")?,
+        pay: Pay { price: row.get("price")?, fee: row.get("fee")?, bonus: row.get("bonus")? },
+        measured: row.get::<Option<i64>>("measured")?.map(Units::from_nanos),
         receipt,
         transfer_id: row.get("transfer_id")?,
     })
@@ -441,25 +557,30 @@ async fn insert_receipts(
             .set("client_id", receipt.client.as_str())
             .set("receipt_sha256", receipt.hash())
             .set("output_sha", done.settled.output_sha)
-            .set("price", done.settled.price)
+            .set("price", done.settled.pay.price)
+            .set("fee", done.settled.pay.fee)
+            .set("bonus", done.settled.pay.bonus)
+            .set("measured", done.settled.measured.map(Units::nanos))
             .set("transfer_id", done.settled.transfer_id)
             .set("body", body)
             .done();
     }
     let sql = tx.either(
         "insert into receipts (receipt_id, job_id, fence, miner_no, wallet, client_id,
-             receipt_sha256, output_sha, price, transfer_id, body, created_at)
+             receipt_sha256, output_sha, price, fee, bonus, measured, transfer_id, body, created_at)
          select receipt_id, job_id, fence, miner_no, wallet, client_id,
-             decode(receipt_sha256, 'hex'), decode(output_sha, 'hex'), price, transfer_id, body, $2
+             decode(receipt_sha256, 'hex'), decode(output_sha, 'hex'), price, fee, bonus, measured,
+             transfer_id, body, $2
          from jsonb_to_recordset($1) as r(receipt_id text, job_id uuid, fence bigint,
              miner_no bigint, wallet text, client_id text, receipt_sha256 text, output_sha text,
-             price bigint, transfer_id uuid, body text)",
+             price bigint, fee bigint, bonus bigint, measured bigint, transfer_id uuid, body text)",
         "insert into receipts (receipt_id, job_id, fence, miner_no, wallet, client_id,
-             receipt_sha256, output_sha, price, transfer_id, body, created_at)
+             receipt_sha256, output_sha, price, fee, bonus, measured, transfer_id, body, created_at)
          select value ->> 'receipt_id', value ->> 'job_id', value ->> 'fence',
              value ->> 'miner_no', value ->> 'wallet', value ->> 'client_id',
              unhex(value ->> 'receipt_sha256'), unhex(value ->> 'output_sha'),
-             value ->> 'price', value ->> 'transfer_id', value ->> 'body', $2
+             value ->> 'price', value ->> 'fee', value ->> 'bonus', value ->> 'measured',
+             value ->> 'transfer_id', value ->> 'body', $2
          from json_each($1)",
     );
     let inserted = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;

@@ -75,7 +75,7 @@ pub fn judge(case: &Case<'_>) -> Result<Verdict, ApiError> {
             }
             receipt.units
         }
-        None => measured(case.spec.price.unit_type, &case.proof.metrics)
+        None => metric(&case.proof.metrics, case.spec.price.unit_type.as_str())
             .filter(|units| !units.is_negative())
             .unwrap_or(match case.spec.price.unit_type {
                 UnitType::GpuSeconds | UnitType::CpuSeconds => ceiling,
@@ -208,9 +208,9 @@ fn affordable(most: Amount, unit_price: Amount) -> Option<Units> {
     i64::try_from(bound / i128::from(unit_price.nanos())).ok().map(Units::from_nanos)
 }
 
-/// What the metrics say was done; digits as they stand, no arithmetic.
-fn measured(unit_type: UnitType, metrics: &Map<String, Value>) -> Option<Units> {
-    match metrics.get(unit_type.as_str())? {
+/// One of the metrics; digits as they stand, no arithmetic. `None` where it is no plain number.
+pub fn metric(metrics: &Map<String, Value>, name: &str) -> Option<Units> {
+    match metrics.get(name)? {
         Value::Number(number) => {
             let text = number.to_string();
             // An exponent is written below 10^-5, where nothing was done, and above 10^16.

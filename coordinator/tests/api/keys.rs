@@ -36,7 +36,8 @@ on_both_engines! {
         balance().await.expect(200);
         let mut tx = app.app.db.write().await.unwrap();
         let now = app.app.now();
-        assert!(coordinator::accounts::store::revoke_key(&mut tx, now, &miner.id).await.unwrap());
+        let revoked = coordinator::accounts::store::revoke_key(&mut tx, now, &miner.id).await.unwrap();
+        assert_eq!(revoked, coordinator::accounts::store::Revoked::Now);
         tx.commit().await.unwrap();
         balance().await.expect(200);
         app.clock.advance(Duration::from_secs(1));
@@ -50,7 +51,7 @@ on_both_engines! {
         balance().await.refused(ErrorCode::UnauthorizedKey);
         let wallet = Some("w".parse().unwrap());
         let new = NewKey { scope: Scope::Miner, client: None, wallet, miner_id: None };
-        issue(&app.app.db, app.app.now(), &new, None, minted).await.unwrap();
+        issue(&app.app.db, app.app.now(), "local", &new, None, minted).await.unwrap();
         app.advance(1);
         balance().await.expect(200);
     }

@@ -8,6 +8,8 @@ mod support;
 
 mod admin;
 mod artifacts;
+mod audit;
+mod controls;
 mod edge;
 mod errors;
 mod exactly_once;
@@ -23,5 +25,6 @@ mod process;
 mod queue;
 mod readme;
 mod replicas;
+mod reputation;
 mod stored_replies;
 mod wallet;

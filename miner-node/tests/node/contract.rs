@@ -94,7 +94,7 @@ impl Stage {
 
     async fn submit(&self, job: Value) -> JobId {
         let job = serde_json::from_value(job).unwrap();
-        let draft = draft(&self.app.config, &self.client, self.app.now(), job).unwrap();
+        let draft = self.app.intake.draft(&self.client, job).unwrap();
         let client = self.client.clone();
         match self.app.intake.submit(Submission { client, draft, idempotency: None }).await {
             Ok(Answer::Fresh(view)) => view.job_id,
@@ -259,7 +259,7 @@ async fn told_to_the_coordinator(url: &str) {
     let wallet = Some(name("wallet_demo"));
     let new = NewKey { scope: Scope::Miner, client: None, wallet, miner_id: None };
     let minted = Minted::from_random(Scope::Miner, random_bytes(), random_bytes());
-    let key = issue(&db, clock.now(), &new, None, minted).await.unwrap().key;
+    let key = issue(&db, clock.now(), "local", &new, None, minted).await.unwrap().key;
     let parts = Parts {
         config: Config::default(),
         db,

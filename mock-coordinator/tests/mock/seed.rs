@@ -119,7 +119,7 @@ async fn story(app: &SharedApp, url: &str, key: &str, client: &Name) {
 
 async fn submit(app: &SharedApp, client: &Name, job: Value) -> JobId {
     let job = serde_json::from_value(job).unwrap();
-    let draft = draft(&app.config, client, app.now(), job).unwrap();
+    let draft = app.intake.draft(client, job).unwrap();
     let submission = Submission { client: client.clone(), draft, idempotency: None };
     match app.intake.submit(submission).await.unwrap() {
         coordinator::accounts::Answer::Fresh(view) => view.job_id,
@@ -158,7 +158,7 @@ async fn earns_at_the_coordinator(url: &str, dir: &Path) {
         miner_id: None,
     };
     let minted = Minted::from_random(Scope::Miner, random_bytes(), random_bytes());
-    let key = issue(&db, now, &new, None, minted).await.unwrap().key;
+    let key = issue(&db, now, "local", &new, None, minted).await.unwrap().key;
     let parts = Parts {
         config: Config::default(),
         db,

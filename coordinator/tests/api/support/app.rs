@@ -13,13 +13,14 @@ use coordinator::db::{Args, Db};
 use coordinator::router::router;
 use coordinator::sweeper::Sweeper;
 use ed25519_dalek::SigningKey;
+use protocol::control::Controls;
 use protocol::wallet::{NewKey, Scope};
 use protocol::{Amount, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
-use super::{Client, Request, TestMiner};
+use super::{Client, Reply, Request, TestMiner};
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,16 @@ impl TestApp {
         assert!(reply.status.is_success(), "{}", reply.text());
     }
 
+    /// An admin sends a request.
+    pub async fn admin(&self, request: Request) -> Reply {
+        request.key(&self.admin_key).send(self).await
+    }
+
+    /// An operator decides; what is not named is as it is by default.
+    pub async fn decide(&self, controls: Value) -> Controls {
+        self.admin(Request::put("/v1/admin/controls", controls)).await.expect(200).json()
+    }
+
     /// What an account of the ledger holds.
     pub async fn account(&self, name: &str) -> Amount {
         let mut tx = self.app.db.read().await.unwrap();
@@ -171,7 +182,7 @@ async fn issue_key(app: &SharedApp, scope: Scope, name: &str, terms: Option<Term
     secret[..16].copy_from_slice(&random_u128().to_be_bytes());
     let id = random_u128().to_be_bytes()[..8].try_into().unwrap();
     let minted = Minted::from_random(scope, id, secret);
-    issue(&app.db, app.now(), &new, terms, minted).await.unwrap().key
+    issue(&app.db, app.now(), "local", &new, terms, minted).await.unwrap().key
 }
 
 /// A database on the server of `TEST_POSTGRES_URL`, dropped with this value.

@@ -41,6 +41,10 @@ impl Request {
         Self::new(Method::POST, path).json(body)
     }
 
+    pub fn put(path: &str, body: impl Serialize) -> Self {
+        Self::new(Method::PUT, path).json(body)
+    }
+
     pub fn delete(path: &str) -> Self {
         Self::new(Method::DELETE, path)
     }
