@@ -85,7 +85,10 @@ fn histories(engine: Engine) {
         cases,
         // Each attempt that still fails needs a new database.
         max_shrink_iters: default.max_shrink_iters.min(512),
-        failure_persistence: Some(Box::new(persistence)),
+        failure_persistence: default
+            .failure_persistence
+            .as_ref()
+            .map(|_| Box::new(persistence) as _),
         ..default
     };
     let stage = RefCell::new(None);

@@ -93,7 +93,7 @@ const PAUSES: [u64; 12] = [1, 4, 5, 9, 11, 21, 31, 61, 125, 700, 1000, 90_000];
 
 /// A history.
 pub fn history() -> impl Strategy<Value = History> {
-    prop::collection::vec(step(), 1..32).prop_map(History)
+    prop::collection::vec(phrase(), 1..20).prop_map(|phrases| History(phrases.concat()))
 }
 
 /// A line per step: whoever reads a failure has all of it in sight.
@@ -101,6 +101,26 @@ impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().enumerate().try_for_each(|(i, step)| write!(f, "\n  step {i}: {step:?}"))
     }
+}
+
+/// A step, or some that are worth more together.
+fn phrase() -> impl Strategy<Value = Vec<Step>> {
+    prop_oneof![
+        10 => step().prop_map(|step| vec![step]),
+        2 => (0..4_usize, any::<bool>(), 0..TERMS).prop_map(|(miner, prepaid, terms)| {
+            let submit = Act::Submit { prepaid, terms, keyed: false };
+            vec![Step::One(0, submit), Step::One(0, Act::Claim { miner })]
+        }),
+        // A miner loses its lease, or gives up, and gets the same job again.
+        2 => (0..3_usize, select(&PAUSES[3..8]), evidence()).prop_map(|(miner, secs, evidence)| {
+            let (lease, by, keyed) = (0, By::Holder, false);
+            let prove = Act::Prove { lease, by, output: false, evidence, keyed };
+            let again = [Act::Claim { miner }, Act::Sweep, Act::Claim { miner }, prove];
+            let mut steps: Vec<Step> = again.into_iter().map(|act| Step::One(0, act)).collect();
+            steps.insert(1, Step::Wait(secs));
+            steps
+        }),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
