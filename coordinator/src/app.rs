@@ -182,3 +182,8 @@ pub fn new_transfer_id(now: Timestamp) -> uuid::Uuid {
     let random = random_u128() & 0xffff_ffff_ffff;
     uuid::Uuid::from_u128(u128::from(moment) << 64 | u128::from(count) << 48 | random)
 }
+
+/// The id before which lie all transfers that were made before `since`.
+pub fn first_transfer_id(since: Timestamp) -> uuid::Uuid {
+    uuid::Uuid::from_u128(u128::from(u64::try_from(since.micros()).unwrap_or(0)) << 64)
+}

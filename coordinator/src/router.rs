@@ -14,9 +14,7 @@ use crate::config::RequestLimits;
 use crate::edge;
 use crate::gate::{self, Gate};
 use crate::health::{self, Front, SharedFront};
-use crate::{
-    accounts, artifacts, audit, auth, controls, jobs, ledger, miners, receipts, stats,
-};
+use crate::{accounts, artifacts, audit, auth, controls, jobs, ledger, miners, receipts, stats};
 
 /// The longest `wait` of a long-poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -91,6 +89,7 @@ fn miner_calls() -> Router<SharedApp> {
         .route("/v1/miner/jobs/{id}/fail", post(jobs::lease_routes::fail))
         .route("/v1/miner/proof", post(jobs::lease_routes::proof))
         .route("/v1/miner/drain", post(miners::routes::drain))
+        .route("/v1/miners/{id}/why", get(miners::routes::explain))
         .route("/v1/miner/key", post(miners::routes::rotate_key))
         .route("/v1/miner/reputation", get(miners::routes::show_reputation))
         .route("/v1/miner/receipts", get(receipts::routes::of_miner))
@@ -103,6 +102,7 @@ fn client_calls() -> Router<SharedApp> {
         .route("/v1/jobs", post(jobs::routes::submit).get(jobs::routes::list))
         .route("/v1/jobs/{id}", get(jobs::routes::show).delete(jobs::routes::remove))
         .route("/v1/jobs/{id}/result", get(jobs::routes::result))
+        .route("/v1/jobs/{id}/why", get(jobs::routes::explain))
         .route("/v1/jobs/{id}/cancel", post(jobs::routes::cancel))
         .route("/v1/jobs/{id}/receipt", get(receipts::routes::of_job))
         .route("/v1/jobs/{id}/receipts", get(receipts::routes::all_of_job))
@@ -116,6 +116,9 @@ fn admin_calls() -> Router<SharedApp> {
         .route("/v1/admin/controls", get(controls::routes::get).put(controls::routes::put))
         .route("/v1/admin/audit", get(audit::routes::list))
         .route("/v1/admin/stats", get(stats::routes::stats))
+        .route("/v1/admin/queues", get(stats::routes::queues))
+        .route("/v1/admin/rates", get(stats::routes::rates))
+        .route("/v1/admin/capacities", get(stats::routes::capacities))
         .route("/v1/admin/jobs", get(jobs::admin_routes::list))
         .route("/v1/admin/miners", get(miners::admin_routes::list))
         .route("/v1/admin/miners/{id}", delete(miners::routes::release))

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::amount::Amount;
 use crate::client::JobView;
+use crate::control::ClientShare;
 use crate::id::Name;
 use crate::miner::{MinerCapabilities, Reputation};
 use crate::time::Timestamp;
@@ -24,6 +25,9 @@ pub struct Stats {
     pub miners: MinerCounts,
     /// What was credited without being paid in, since the beginning, in AITBC.
     pub issued: Amount,
+    /// What each client has in the queue and got lately: the 100 with most live jobs, or most
+    /// starts.
+    pub clients: Vec<ClientShare>,
 }
 
 /// How many miners there are.

@@ -16,6 +16,7 @@ use crate::job::{
 };
 use crate::miner::StoredArtifact;
 use crate::time::Timestamp;
+use crate::why::Reach;
 
 /// Body of `POST /v1/jobs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -204,8 +205,8 @@ pub struct Quote {
     pub unit_price: Amount,
     /// What would be held of a prepaid client's funds, in AITBC: the most that it can cost.
     pub hold: Amount,
-    /// How many miners that were heard of lately could run it.
-    pub eligible_miners: u64,
+    /// Who could run it now, and what keeps the others from it.
+    pub why: Reach,
 }
 
 /// The most jobs of one batch.

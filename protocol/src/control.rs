@@ -194,7 +194,7 @@ pub struct AuditLine {
 pub struct Queues {
     /// The coordinator's clock.
     pub server_time: Timestamp,
-    /// The classes that have live jobs, most waiting first.
+    /// The classes that have live jobs, most waiting first; at most 200.
     pub items: Vec<Queue>,
 }
 
@@ -240,15 +240,17 @@ pub struct Rate {
     pub failed_attempts: u64,
     /// What was credited to miners, in AITBC.
     pub credited: Amount,
-    /// Half of the jobs that started waited less than this, in milliseconds.
+    /// Half of the jobs that started, at most the newest 10,000 of them, waited for their first
+    /// miner no longer than this, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_p50_ms: Option<u64>,
-    /// 99 of 100 waited less than this.
+    /// 99 of 100 waited no longer than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_p99_ms: Option<u64>,
 }
 
-/// Reply of `GET /v1/admin/capacities`: what the miners that were heard of lately offer together.
+/// Reply of `GET /v1/admin/capacities`: what the miners that were heard of lately offer together;
+/// of workloads, models and regions the 200 that most have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacities {
     /// The coordinator's clock.
@@ -269,7 +271,8 @@ pub struct Capacities {
     pub regions: BTreeMap<Name, u64>,
 }
 
-/// What one client has in the queue and got of the miners' time: whether the shares are fair.
+/// What one client has in the queue and got of the miners' time: whether the shares are fair. Where
+/// more than 10,000 jobs started or were paid in the last hour, it counts the newest 10,000.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientShare {
     /// The client.

@@ -157,9 +157,7 @@ impl ErrorCode {
             Self::InvalidJson | Self::InvalidParam | Self::InvalidIdempotencyKey => 400,
             Self::UnauthorizedKey => 401,
             Self::InsufficientFunds => 402,
-            Self::ForbiddenScope | Self::MinerMismatch | Self::WalletMismatch | Self::Banned => {
-                403
-            }
+            Self::ForbiddenScope | Self::MinerMismatch | Self::WalletMismatch | Self::Banned => 403,
             Self::JobNotFound
             | Self::MinerNotRegistered
             | Self::WalletNotFound
@@ -185,10 +183,9 @@ impl ErrorCode {
             Self::UpgradeRequired => 426,
             Self::RateLimited | Self::QuotaExceeded | Self::DailyCapReached => 429,
             Self::Internal => 500,
-            Self::DbUnavailable
-            | Self::NoEligibleMiner
-            | Self::IntakePaused
-            | Self::Overloaded => 503,
+            Self::DbUnavailable | Self::NoEligibleMiner | Self::IntakePaused | Self::Overloaded => {
+                503
+            }
         }
     }
 }

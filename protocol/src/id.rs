@@ -56,6 +56,11 @@ impl JobId {
         Self(Ulid::from_parts(created_at.millis(), random))
     }
 
+    /// When the job was submitted, to the millisecond.
+    pub fn created_at(self) -> Timestamp {
+        Timestamp::from_micros(i64::try_from(self.0.timestamp_ms()).unwrap_or(0) * 1000)
+    }
+
     /// From the 128 bits that a database stores.
     pub const fn from_u128(bits: u128) -> Self {
         Self(Ulid(bits))

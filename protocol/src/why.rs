@@ -9,8 +9,9 @@ use crate::job::JobState;
 /// What stands between jobs and miners, one reason per kind of requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Which requirement: `vram_mb`, `workload`, `price`, ..., or what else is in the way:
-    /// `offline`, `drain`, `busy`, `excluded`, `paused`, `retry`.
+    /// Which requirement: `workload`, `runner`, `command`, `slot`, `gpu`, `vram_mb`, `ram_mb`,
+    /// `disk_mb`, `cpu_threads`, `max_runtime_s`, `cuda`, `model`, `region`, `price`; or what else
+    /// is in the way: `offline`, `drain`, `busy`, `excluded`, `paused`, `retry`.
     pub requirement: String,
     /// How many it stops first: miners where a job asks, jobs where a miner asks.
     pub count: u64,
@@ -24,7 +25,9 @@ pub struct Reason {
     pub message: String,
 }
 
-/// Who could run a job, and what keeps the others from it.
+/// Who could run a job, and what keeps the others from it. Every miner online is either `free` or
+/// counted by one reason other than `offline`; those that are `able` and not `free` are counted by
+/// `busy`, `retry` or `paused`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// Miners that were heard of lately.
@@ -47,6 +50,7 @@ pub struct JobWhy {
     /// The answer in a sentence.
     pub summary: String,
     /// How many jobs leave the queue before it, of those that its miners can run; while it waits.
+    /// Counted up to 100,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead: Option<u64>,
     /// Who could run it; while it waits.
@@ -92,6 +96,7 @@ pub struct MinerWhy {
     pub able: u64,
     /// Jobs that it holds.
     pub inflight: u64,
-    /// What keeps it from the others, by how many jobs it keeps, most first.
+    /// What keeps it from the others, by how many jobs it keeps, most first. `busy`, `offline` and
+    /// `paused` count jobs that it could run.
     pub reasons: Vec<Reason>,
 }

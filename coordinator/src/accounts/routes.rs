@@ -22,7 +22,8 @@ pub async fn create(
 ) -> Result<Reply<CreatedKey>, ApiError> {
     caller.admin()?;
     let minted = Minted::from_random(body.value.scope, app::random_bytes(), app::random_bytes());
-    let created = keys::issue(&app.db, app.now(), &caller.key_id, &body.value, None, minted).await?;
+    let created =
+        keys::issue(&app.db, app.now(), &caller.key_id, &body.value, None, minted).await?;
     Ok(Reply(StatusCode::CREATED, created))
 }
 

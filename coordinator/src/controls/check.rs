@@ -159,7 +159,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_first_and_lists_all() {
-        let controls = Controls { fee_bp: 20_000, daily_cap: Some(Amount::from_nanos(-1)), ..Controls::default() };
+        let controls = Controls {
+            fee_bp: 20_000,
+            daily_cap: Some(Amount::from_nanos(-1)),
+            ..Controls::default()
+        };
         let error = refuse(&check(&controls)).unwrap_err();
         assert_eq!(error.details["field"], "fee_bp");
         assert_eq!(error.details["problems"][1]["field"], "daily_cap");

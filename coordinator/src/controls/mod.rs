@@ -174,8 +174,9 @@ pub async fn put(
     let before = store::lock(&mut tx).await?;
     if wanted.version.is_some_and(|version| version != before.version) {
         let message = format!("version {} is in force", before.version);
-        return Err(ApiError::new(ErrorCode::ConflictState, message)
-            .with("version", before.version));
+        return Err(
+            ApiError::new(ErrorCode::ConflictState, message).with("version", before.version)
+        );
     }
     let version = before.version + 1;
     let after = InForce::new(version, Controls { version: None, ..wanted });

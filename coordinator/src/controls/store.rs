@@ -46,12 +46,8 @@ pub async fn add(
     actor: &str,
     controls: &InForce,
 ) -> Result<(), DbError> {
-    let sql =
-        "insert into controls (version, body, actor, created_at) values ($1, $2, $3, $4)";
-    let args = Args::new()
-        .with(controls.version)
-        .with(json!(controls.controls))
-        .with(actor)
-        .with(now);
+    let sql = "insert into controls (version, body, actor, created_at) values ($1, $2, $3, $4)";
+    let args =
+        Args::new().with(controls.version).with(json!(controls.controls)).with(actor).with(now);
     DbError::expect("put controls", 1, tx.execute(sql, args).await?)
 }

@@ -76,9 +76,7 @@ impl Row {
     /// [`DbError::Decode`], naming the column.
     pub fn json_opt<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, DbError> {
         let json: Option<Json> = self.get(name)?;
-        json.map(serde_json::from_value)
-            .transpose()
-            .map_err(|error| DbError::decode(name, error))
+        json.map(serde_json::from_value).transpose().map_err(|error| DbError::decode(name, error))
     }
 
     /// A column of text that serde knows, for example an enum.

@@ -7,8 +7,7 @@ use protocol::job::{Lease, SlotKind};
 use protocol::{Job, JobId, JobState, Timestamp};
 use serde_json::json;
 
-use super::deal::{self, Candidate, Hand, Room};
-use super::matching;
+use super::deal::{self, Candidate, Hand, Load, Room};
 use super::store::{self, Grant, HeldJob, Wanted};
 use super::takes::Takes;
 use super::{Ask, Ready};
@@ -146,25 +145,21 @@ async fn redeliver(
 
 /// How many more jobs each miner may hold.
 fn room(asks: &[Ask], held: &[HeldJob], miners: &BTreeMap<i64, Arc<Miner>>) -> HashMap<i64, Room> {
-    let mut rooms = HashMap::new();
-    for (no, miner) in miners {
-        let held = |kind: SlotKind| {
-            let count =
-                held.iter().filter(|held| held.miner_no == *no && held.slot == kind).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        };
-        let (cpu, gpu) = (held(SlotKind::Cpu), held(SlotKind::Gpu));
-        // The script works on one job at a time, whatever it says.
-        let most = if miner.registered { miner.capabilities.concurrency } else { 1 };
-        let said = asks.iter().filter(|ask| ask.miner.no == *no).map(|ask| ask.slots).max();
-        let room = Room {
-            cpu: matching::slots(miner, SlotKind::Cpu).saturating_sub(cpu),
-            gpu: matching::slots(miner, SlotKind::Gpu).saturating_sub(gpu),
-            total: most.saturating_sub(cpu + gpu).min(said.unwrap_or(0)),
-        };
-        rooms.insert(*no, room);
+    let mut loads: HashMap<i64, Load> = HashMap::new();
+    for job in held {
+        let load = loads.entry(job.miner_no).or_default();
+        match job.slot {
+            SlotKind::Cpu => load.cpu += 1,
+            SlotKind::Gpu => load.gpu += 1,
+        }
     }
-    rooms
+    let room = |(no, miner): (&i64, &Arc<Miner>)| {
+        let mut room = Room::left(miner, loads.get(no).copied().unwrap_or_default());
+        let said = asks.iter().filter(|ask| ask.miner.no == *no).map(|ask| ask.slots).max();
+        room.total = room.total.min(said.unwrap_or(0));
+        (*no, room)
+    };
+    miners.iter().map(room).collect()
 }
 
 /// How many candidates of which classes are worth fetching.

@@ -5,6 +5,9 @@ use std::collections::{HashMap, HashSet};
 use protocol::JobId;
 use protocol::job::SlotKind;
 
+use super::matching;
+use crate::miners::Miner;
+
 /// A job that can be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -40,7 +43,27 @@ pub struct Room {
     pub total: u32,
 }
 
+/// How many jobs a miner holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// On processor slots.
+    pub cpu: u32,
+    /// On GPU slots.
+    pub gpu: u32,
+}
+
 impl Room {
+    /// What is left to a miner that holds so much.
+    pub fn left(miner: &Miner, load: Load) -> Self {
+        // The script works on one job at a time, whatever it says.
+        let most = if miner.registered { miner.capabilities.concurrency } else { 1 };
+        Self {
+            cpu: matching::slots(miner, SlotKind::Cpu).saturating_sub(load.cpu),
+            gpu: matching::slots(miner, SlotKind::Gpu).saturating_sub(load.gpu),
+            total: most.saturating_sub(load.cpu.saturating_add(load.gpu)),
+        }
+    }
+
     /// Takes a place, if there is one.
     pub fn take(&mut self, kind: SlotKind) -> bool {
         let places = match kind {

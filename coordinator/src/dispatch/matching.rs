@@ -5,6 +5,7 @@ use protocol::job::{Network, RunnerKind, SlotKind};
 use protocol::{Amount, Name, Sha256Hex};
 use serde::{Deserialize, Serialize};
 
+use crate::controls::InForce;
 use crate::jobs::Spec;
 use crate::miners::Miner;
 
@@ -82,6 +83,72 @@ pub enum Unmet {
     Price(Amount),
     /// It said `E_NOGPU` and its capabilities have not changed since.
     GpuLost,
+}
+
+impl Unmet {
+    /// Its name in answers.
+    pub const fn requirement(&self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Runner => "runner",
+            Self::Command => "command",
+            Self::Slot => "slot",
+            Self::Vram(_) => "vram_mb",
+            Self::Ram(_) => "ram_mb",
+            Self::Disk(_) => "disk_mb",
+            Self::CpuThreads(_) => "cpu_threads",
+            Self::Runtime(_) => "max_runtime_s",
+            Self::Cuda => "cuda",
+            Self::Model(_) => "model",
+            Self::Region => "region",
+            Self::Price(_) => "price",
+            Self::GpuLost => "gpu",
+        }
+    }
+
+    /// What a job needs of this kind, in the requirement's unit.
+    pub fn needed(&self, needs: &Needs) -> Option<String> {
+        let models = || needs.models.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        Some(match self {
+            Self::Workload => needs.workload.to_string(),
+            Self::Runner => needs.runner.to_string(),
+            Self::Command => needs.command.clone()?,
+            Self::Slot => needs.slot.to_string(),
+            Self::Vram(_) => needs.vram_mb.to_string(),
+            Self::Ram(_) => needs.ram_mb.to_string(),
+            Self::Disk(_) => needs.disk_mb.to_string(),
+            Self::CpuThreads(_) => needs.cpu_threads.to_string(),
+            Self::Runtime(_) => needs.max_runtime_s.to_string(),
+            Self::Cuda => needs.cuda.clone()?,
+            Self::Model(_) => models(),
+            Self::Region => needs.region.as_ref()?.to_string(),
+            Self::Price(_) => needs.unit_price.to_string(),
+            Self::GpuLost => return None,
+        })
+    }
+}
+
+/// What keeps a miner from every job, whatever the job needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Barred {
+    /// Its owner or an operator said that it gets no more jobs.
+    Drain,
+    /// An operator banned it or its wallet, and says why.
+    Banned(String),
+}
+
+/// Why a miner gets no jobs at all; `None` where it does. Whatever takes a miner out of the market
+/// is said here, so that the claim obeys it and `why` tells of it.
+pub fn barred(miner: &Miner, in_force: &InForce) -> Option<Barred> {
+    let banned = in_force.ban_of(&miner.id, &miner.wallet);
+    banned
+        .map(|reason| Barred::Banned(reason.to_owned()))
+        .or_else(|| miner.drain.then_some(Barred::Drain))
+}
+
+/// Whether a miner may be handed a job of these needs, once it asks and has a free slot.
+pub fn can_take(needs: &Needs, miner: &Miner, in_force: &InForce) -> bool {
+    barred(miner, in_force).is_none() && unmet(needs, miner).is_none()
 }
 
 /// Rounds a size up to the next multiple of 1000 or of 1024, whichever comes first: sizes as people
@@ -181,7 +248,11 @@ fn sizes(needs: &Needs, miner: &Miner) -> Option<Unmet> {
 fn kinds(needs: &Needs, miner: &Miner) -> Option<Unmet> {
     let has = &miner.capabilities;
     if let Some(cuda) = &needs.cuda
-        && !has.gpus.iter().filter_map(|gpu| gpu.cuda.as_deref()).any(|v| at_least(v, cuda))
+        && !has
+            .gpus
+            .iter()
+            .filter_map(|gpu| gpu.cuda.as_deref())
+            .any(|v| version(v) >= version(cuda))
     {
         return Some(Unmet::Cuda);
     }
@@ -198,20 +269,17 @@ fn kinds(needs: &Needs, miner: &Miner) -> Option<Unmet> {
 pub fn slots(miner: &Miner, kind: SlotKind) -> u32 {
     let has = &miner.capabilities;
     match (has.slots, kind) {
-        (Some(slots), SlotKind::Cpu) => slots.cpu,
-        (Some(slots), SlotKind::Gpu) => slots.gpu,
+        (Some(slots), SlotKind::Cpu) => slots.cpu.min(has.concurrency),
+        (Some(slots), SlotKind::Gpu) => slots.gpu.min(has.concurrency),
         // Without slots by kind, a GPU node takes either, as many as it said.
         (None, SlotKind::Cpu) => has.concurrency,
         (None, SlotKind::Gpu) => u32::from(has.gpu) * has.concurrency,
     }
 }
 
-/// Whether version `have` is `need` or newer, part by part; a part that is no number counts as 0.
-fn at_least(have: &str, need: &str) -> bool {
-    let parts = |text: &str| -> Vec<u32> {
-        text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
-    };
-    parts(have) >= parts(need)
+/// A version, as versions compare: part by part; a part that is no number counts as 0.
+pub fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 #[cfg(test)]

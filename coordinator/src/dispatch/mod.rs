@@ -13,6 +13,7 @@ pub mod matching;
 mod replicas;
 pub mod store;
 mod takes;
+pub mod why;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use crate::app::{self, Clock};
 use crate::batch::MAX_ROWS;
 use crate::config::Config;
-use crate::controls::{InForce, Switchboard};
+use crate::controls::Switchboard;
 use crate::db::{Db, DbError};
 use crate::error::ApiError;
 use crate::miners::Miner;
@@ -142,7 +143,7 @@ impl Dispatch {
         slots: u32,
         wait: Duration,
     ) -> Result<Option<Job>, ApiError> {
-        if slots == 0 || miner.drain || is_banned(&self.controls.in_force(), &miner) {
+        if slots == 0 || matching::barred(&miner, &self.controls.in_force()).is_some() {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
@@ -179,30 +180,12 @@ impl Dispatch {
         }
     }
 
-    /// Whether a miner could be given a job of these needs, now or once it has a free place: it is
-    /// neither drained nor banned.
-    pub fn may_run(&self, needs: &Needs, miner: &Miner) -> bool {
-        !miner.drain
-            && !is_banned(&self.controls.in_force(), miner)
-            && Self::can_run(needs, miner)
-    }
-
-    /// Whether a miner can run a job of these needs.
-    pub fn can_run(needs: &Needs, miner: &Miner) -> bool {
-        matching::unmet(needs, miner).is_none()
-    }
-
     /// Tells every waiting miner, now and from now on, that there is nothing: the coordinator is
     /// shutting down.
     pub fn drain(&self) {
         self.shared.board().draining = true;
         self.shared.wake.notify_one();
     }
-}
-
-/// Whether the operator lets it have no more jobs.
-fn is_banned(in_force: &InForce, miner: &Miner) -> bool {
-    in_force.ban_of(&miner.id, &miner.wallet).is_some()
 }
 
 /// Looks what other replicas did: queued jobs, and the classes of these.
@@ -290,7 +273,8 @@ impl Counter {
             let mut i = 0;
             while i < waiting.len() && asks.len() < MAX_ROWS {
                 let ask = &waiting[i];
-                if ask.wants_a_look(&ready, &self.takes) && !is_banned(&in_force, &ask.miner) {
+                let barred = matching::barred(&ask.miner, &in_force).is_some();
+                if !barred && ask.wants_a_look(&ready, &self.takes) {
                     asks.push(waiting.remove(i));
                 } else {
                     i += 1;

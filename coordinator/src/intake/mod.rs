@@ -2,27 +2,24 @@
 //! transaction per batch.
 
 mod draft;
+mod rank;
 mod store;
 
 use std::sync::Arc;
 
-use draft::draft;
 pub use draft::Draft;
+use draft::draft;
 use protocol::client::{JobView, NewJob};
 use protocol::{ErrorCode, Name};
 
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
-use crate::app::Clock;
+use crate::app::{App, Clock};
 use crate::batch::{Batcher, Corridor, Done};
 use crate::config::Config;
 use crate::controls::Switchboard;
 use crate::db::{Db, DbError, Tx};
 use crate::dispatch::Dispatch;
 use crate::error::ApiError;
-
-/// How much earlier one step of priority lets a job leave the queue, in microseconds of rank: a job
-/// of priority 9 overtakes what was submitted up to nine minutes before it, and nothing older.
-const PRIORITY_STEP: i64 = 60_000_000;
 
 /// A job to be taken in.
 #[derive(Debug, Clone)]
@@ -79,6 +76,19 @@ impl Intake {
     pub async fn submit(&self, submission: Submission) -> Result<Answer<JobView>, ApiError> {
         self.queue.submit(submission).await
     }
+}
+
+/// Looks whether a job would be taken in, as far as that can be known without doing it.
+///
+/// # Errors
+/// Why it would be refused.
+pub async fn check(app: &App, submission: &Submission) -> Result<(), ApiError> {
+    let in_force = app.controls.in_force();
+    let rules = store::Rules { now: app.now(), config: &app.config, in_force: &in_force };
+    let mut tx = app.db.read().await?;
+    let checked = store::check(&mut tx, &rules, submission).await?;
+    tx.commit().await?;
+    checked
 }
 
 /// What the corridor works with.

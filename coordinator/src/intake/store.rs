@@ -6,16 +6,17 @@ use protocol::client::JobView;
 use protocol::{Amount, ErrorCode, JobId, JobState, Name, Sha256Hex, Timestamp};
 use serde_json::json;
 
-use super::{Draft, PRIORITY_STEP, Submission};
+use super::rank::Share;
+use super::{Draft, Submission};
 use crate::app;
 use crate::config::Config;
 use crate::controls::{self, InForce};
-use crate::db::{Args, DbError, Engine, Rows, Tx};
+use crate::db::{Args, DbError, Engine, Row as DbRow, Rows, Tx};
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
 use crate::events::{self, Event};
 use crate::ledger::store::Book;
-use crate::ledger::{Account, Transfer, TransferKind};
+use crate::ledger::{self, Account, Transfer, TransferKind};
 
 /// The two numbers of the advisory lock on what may be issued; controls have the first number 2.
 const BUDGET_LOCK: (i32, i32) = (3, 0);
@@ -40,8 +41,7 @@ pub(super) struct Rules<'a> {
 /// A client, locked.
 struct Client {
     prepaid: bool,
-    weight: i64,
-    last_rank: i64,
+    share: Share,
     /// Jobs in the queue and at work, where somebody wants to know.
     live: u64,
     /// Jobs submitted today.
@@ -96,7 +96,7 @@ pub(super) async fn take_in(
                 check_inputs(submission, &unknown_inputs)?;
                 let id = app::new_job_id(now);
                 let hold = if client.prepaid { draft.hold } else { Amount::ZERO };
-                let issue_most = client.issue_most(draft)?;
+                let issue_most = issue_most(draft, client.prepaid)?;
                 let spent = budget.as_ref().map(|b| b.with(issue_most, now)).transpose()?;
                 if client.prepaid {
                     set_aside(&mut book, now, id, submission)?;
@@ -106,7 +106,7 @@ pub(super) async fn take_in(
                 }
                 client.live += 1;
                 client.today += 1;
-                let rank = client.rank(now, draft);
+                let rank = client.share.next(now, draft.max_runtime_s, draft.priority);
                 Ok(Row { id, class_id, rank, hold, issue_most, draft })
             });
         views.push(admitted.map(|row| {
@@ -141,14 +141,20 @@ impl Budget {
     /// Reads what is spent; nobody else spends until the transaction ends. Without a cap nothing is
     /// read.
     async fn open(tx: &mut Tx, rules: &Rules<'_>) -> Result<Option<Self>, DbError> {
-        let Some(cap) = rules.in_force.daily_cap() else { return Ok(None) };
-        if tx.engine() == Engine::Postgres {
+        if rules.in_force.daily_cap().is_some() && tx.engine() == Engine::Postgres {
             // In a statement of its own: the look's snapshot must be younger than the lock.
             let sql = "select pg_advisory_xact_lock($1, $2)";
             tx.rows(sql, Args::new().with(BUDGET_LOCK.0).with(BUDGET_LOCK.1)).await?;
         }
+        Self::look(tx, rules).await
+    }
+
+    /// Reads what is spent, for somebody who does not spend.
+    async fn look(tx: &mut Tx, rules: &Rules<'_>) -> Result<Option<Self>, DbError> {
+        let Some(cap) = rules.in_force.daily_cap() else { return Ok(None) };
         // In one statement: a job that is paid meanwhile counts on one side, and on one only.
-        let sql = "select cast(coalesce((select sum(issue_most) from jobs where outcome is null), 0)
+        let sql =
+            "select cast(coalesce((select sum(issue_most) from jobs where outcome is null), 0)
                        + coalesce((select day_opening - balance from accounts
                                    where name = 'issuance' and updated_at >= $1), 0)
                        as bigint) as spent";
@@ -174,25 +180,56 @@ impl Budget {
     }
 }
 
-impl Client {
-    /// The most that paying a job can issue: all of it, or the bonus alone where it is paid in.
-    fn issue_most(&self, draft: &Draft) -> Result<Amount, ApiError> {
-        let bonus = draft.bonus.map_or(Amount::ZERO, |bonus| bonus.most(draft.most));
-        let price = if self.prepaid { Amount::ZERO } else { draft.most };
-        price.checked_add(bonus).ok_or_else(|| {
-            ApiError::field("limits", "the most that the job could cost is out of range")
-        })
-    }
+/// The most that paying a job can issue: all of it, or the bonus alone where it is paid in.
+fn issue_most(draft: &Draft, prepaid: bool) -> Result<Amount, ApiError> {
+    let bonus = draft.bonus.map_or(Amount::ZERO, |bonus| bonus.most(draft.most));
+    let price = if prepaid { Amount::ZERO } else { draft.most };
+    price.checked_add(bonus).ok_or_else(|| {
+        ApiError::field("limits", "the most that the job could cost is out of range")
+    })
+}
 
-    /// The job's place in the queue. One client's jobs follow each other at the pace of their cost,
-    /// so that 100,000 of them do not stand in front of another client's first; and because the
-    /// clock moves on for everybody, whatever waits gets ahead of what comes later.
-    fn rank(&mut self, now: Timestamp, draft: &Draft) -> i64 {
-        // One millisecond of queue per second that the job may run.
-        let cost = i64::from(draft.max_runtime_s) * 1_000 / self.weight.max(1);
-        self.last_rank = self.last_rank.max(now.micros()).saturating_add(cost.max(1));
-        self.last_rank - i64::from(draft.priority) * PRIORITY_STEP
+/// Looks whether a job could be taken in now; nothing is locked or written.
+pub(super) async fn check(
+    tx: &mut Tx,
+    rules: &Rules<'_>,
+    submission: &Submission,
+) -> Result<Result<(), ApiError>, DbError> {
+    let unknown = unknown_inputs(tx, &[submission]).await?;
+    let sql = "select client_id, funding, weight, last_rank, day, day_jobs from clients
+               where client_id = $1";
+    let name = &submission.client;
+    let row = tx.row(sql, Args::new().with(name.as_str())).await?;
+    let mut clients: BTreeMap<Name, Client> =
+        row.iter().map(|row| client(row, rules)).collect::<Result<_, _>>()?;
+    count_live(tx, rules.in_force, &mut clients).await?;
+    let budget = Budget::look(tx, rules).await?;
+    let Some(client) = clients.get(name) else { return Ok(Ok(())) };
+    let balance = match client.prepaid {
+        true => ledger::store::balance(tx, &Account::Client(name.clone())).await?,
+        false => None,
+    };
+    let balance = balance.map_or(Amount::ZERO, |(balance, _)| balance);
+    let draft = &submission.draft;
+    Ok((|| {
+        let admitted = rules.in_force.admits(name, client.live, client.today);
+        admitted.map_err(|refusal| refusal.to_error(rules.now))?;
+        check_inputs(submission, &unknown)?;
+        if let Some(budget) = budget {
+            budget.with(issue_most(draft, client.prepaid)?, rules.now)?;
+        }
+        if client.prepaid { check_funds(draft.hold, balance) } else { Ok(()) }
+    })())
+}
+
+fn check_funds(hold: Amount, balance: Amount) -> Result<(), ApiError> {
+    if balance >= hold {
+        return Ok(());
     }
+    let message = format!("the job could cost {hold} AITBC, {balance} are left");
+    Err(ApiError::new(ErrorCode::InsufficientFunds, message)
+        .with("needed", hold.to_string())
+        .with("balance", balance.to_string()))
 }
 
 fn class_limit() -> ApiError {
@@ -241,24 +278,29 @@ async fn lock_clients(
     );
     let mut clients = BTreeMap::new();
     for row in tx.rows(sql, Args::new().with_rows(names)).await? {
-        let name: Name = row.parse("client_id")?;
-        let today = row.get::<i32>("day")? == rules.now.day();
-        let submitted = u64::try_from(row.get::<i32>("day_jobs")?).unwrap_or(0);
-        let weight = match rules.in_force.weight_of(&name) {
-            Some(weight) => i64::from(weight),
-            None => i64::from(row.get::<i32>("weight")?),
-        };
-        let client = Client {
-            prepaid: row.get::<String>("funding")? == "prepaid",
-            weight,
-            last_rank: row.get("last_rank")?,
-            live: 0,
-            today: if today { submitted } else { 0 },
-        };
+        let (name, client) = client(&row, rules)?;
         clients.insert(name, client);
     }
     count_live(tx, rules.in_force, &mut clients).await?;
     Ok(clients)
+}
+
+/// A client as its row has it; its live jobs are not counted yet.
+fn client(row: &DbRow, rules: &Rules<'_>) -> Result<(Name, Client), DbError> {
+    let name: Name = row.parse("client_id")?;
+    let today = row.get::<i32>("day")? == rules.now.day();
+    let submitted = u64::try_from(row.get::<i32>("day_jobs")?).unwrap_or(0);
+    let weight = match rules.in_force.weight_of(&name) {
+        Some(weight) => i64::from(weight),
+        None => i64::from(row.get::<i32>("weight")?),
+    };
+    let client = Client {
+        prepaid: row.get::<String>("funding")? == "prepaid",
+        share: Share { weight, last_rank: row.get("last_rank")? },
+        live: 0,
+        today: if today { submitted } else { 0 },
+    };
+    Ok((name, client))
 }
 
 /// Counts the live jobs of those for whom that matters. They are locked: until the transaction ends
@@ -297,7 +339,7 @@ async fn save_clients(
     for (name, client) in clients {
         rows.row()
             .set("client_id", name.as_str())
-            .set("last_rank", client.last_rank)
+            .set("last_rank", client.share.last_rank)
             .set("day_jobs", i32::try_from(client.today).unwrap_or(i32::MAX))
             .done();
     }
@@ -459,13 +501,7 @@ fn set_aside(
     let (from, to) =
         (Account::Client(submission.client.clone()), Account::Hold(submission.client.clone()));
     let hold = submission.draft.hold;
-    let balance = book.balance(&from).unwrap_or(Amount::ZERO);
-    if balance < hold {
-        let message = format!("the job could cost {hold} AITBC, {balance} are left");
-        return Err(ApiError::new(ErrorCode::InsufficientFunds, message)
-            .with("needed", hold.to_string())
-            .with("balance", balance.to_string()));
-    }
+    check_funds(hold, book.balance(&from).unwrap_or(Amount::ZERO))?;
     let transfer_id = app::new_transfer_id(now);
     Transfer::between(transfer_id, TransferKind::Hold, from, to, hold)
         .map(|transfer| transfer.for_job(id))

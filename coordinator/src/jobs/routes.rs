@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use protocol::client::{BatchItem, BatchReply, JobResult, JobView, NewBatch, NewJob, Quote};
 use protocol::wallet::Page;
+use protocol::why::JobWhy;
 use protocol::{ErrorBody, ErrorCode, JobId, JobState, Name};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,8 +13,9 @@ use serde_json::value::RawValue;
 use super::store::{self, Filter, Listed};
 use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, once};
 use crate::app::{App, SharedApp};
+use crate::dispatch::why;
 use crate::error::ApiError;
-use crate::intake::{Draft, Submission};
+use crate::intake::{self, Draft, Submission};
 use crate::settlement;
 use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered, page, page_limit};
 
@@ -37,7 +39,7 @@ pub async fn submit(
     let client = caller.client()?;
     if query.dry_run {
         let draft = app.intake.draft(client, body.value)?;
-        return Ok(Reply(StatusCode::OK, quote(&app, &draft)).into_response());
+        return Ok(Reply(StatusCode::OK, quote(&app, client, draft).await?).into_response());
     }
     let answer = take_in(&app, client, body.value, body.idempotency).await?;
     Ok(answered(answer, |job| Reply(StatusCode::CREATED, job)))
@@ -50,31 +52,32 @@ async fn take_in(
     idempotency: Option<IdempotencyKey>,
 ) -> Result<Answer<JobView>, ApiError> {
     let draft = app.intake.draft(client, job)?;
-    if draft.require_now && eligible(app, &draft) == 0 {
+    if draft.require_now
+        && let reach = why::reach(app, &draft.needs).await?
+        && let Some(nobody) = why::nobody(&reach)
+    {
         // A repeat of what was taken in when there was one is answered as it was then.
         let mut tx = app.db.write().await?;
         if let Some(reply) = once::begin(&mut tx, idempotency.as_ref()).await? {
             return Ok(Answer::Replayed(reply));
         }
-        let message = "no miner that was heard of lately can run this job";
-        return Err(ApiError::new(ErrorCode::NoEligibleMiner, message));
+        let reach = serde_json::to_value(reach).unwrap_or_default();
+        return Err(ApiError::new(ErrorCode::NoEligibleMiner, nobody).with("why", reach));
     }
     app.intake.submit(Submission { client: client.clone(), draft, idempotency }).await
 }
 
-fn quote(app: &App, draft: &Draft) -> Quote {
-    Quote {
+/// What the job would cost, and who could run it now; an error where it would be refused.
+async fn quote(app: &App, client: &Name, draft: Draft) -> Result<Quote, ApiError> {
+    let submission = Submission { client: client.clone(), draft, idempotency: None };
+    intake::check(app, &submission).await?;
+    let draft = submission.draft;
+    Ok(Quote {
         unit_type: draft.spec.price.unit_type,
         unit_price: draft.spec.price.unit_price,
         hold: draft.hold,
-        eligible_miners: eligible(app, draft) as u64,
-    }
-}
-
-/// How many miners that were heard of lately could run it.
-fn eligible(app: &App, draft: &Draft) -> usize {
-    let online = app.presence.online(app.now());
-    online.iter().filter(|miner| app.dispatch.may_run(&draft.needs, miner)).count()
+        why: why::reach(app, &draft.needs).await?,
+    })
 }
 
 /// `POST /v1/jobs/batch`: one outcome per job.
@@ -213,6 +216,18 @@ pub async fn result(
     let reply =
         JobResult { job_id: job, state, output_sha, result, exit_code, metrics, artifacts, error };
     Ok(Reply(StatusCode::OK, reply))
+}
+
+/// `GET /v1/jobs/{id}/why`.
+///
+/// # Errors
+/// 404.
+pub async fn explain(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    JobPath(job): JobPath,
+) -> Result<Reply<JobWhy>, ApiError> {
+    Ok(Reply(StatusCode::OK, why::job(&app, &caller, job).await?))
 }
 
 /// `POST /v1/jobs/{id}/cancel`.

@@ -8,8 +8,8 @@ use protocol::wallet::Page;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Miner, reputation};
 use super::store::{self, Seen};
+use super::{Miner, reputation};
 use crate::accounts::Caller;
 use crate::app::SharedApp;
 use crate::error::ApiError;

@@ -205,6 +205,22 @@ impl Presence {
         self.lock().online(now, silence).map(|entry| Arc::clone(&entry.miner)).collect()
     }
 
+    /// The miners that were heard of in the last hour, but not lately, and when.
+    pub fn silent(&self, now: Timestamp) -> Vec<(Arc<Miner>, Timestamp)> {
+        let silence = self.silence();
+        let known = self.lock();
+        let gone = known.entries.values().filter_map(|entry| {
+            let at = entry.seen_at.filter(|at| now.since(*at) > silence)?;
+            (now.since(at) <= FORGET_AFTER).then(|| (Arc::clone(&entry.miner), at))
+        });
+        gone.collect()
+    }
+
+    /// When a miner was last heard of, if it was in the last hour.
+    pub fn seen_at(&self, id: &Name) -> Option<Timestamp> {
+        self.lock().entries.get(id)?.seen_at
+    }
+
     /// When a miner shall send its next heartbeat, in seconds.
     pub fn heartbeat_secs(&self, holds_lease: bool) -> u32 {
         heartbeat_secs(&self.leases, self.fleet.load(Ordering::Relaxed), holds_lease)

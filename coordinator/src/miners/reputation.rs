@@ -88,7 +88,8 @@ mod tests {
             failed,
             busy_us: HOUR_MICROS / 2,
         };
-        let days = [day(0, 0x1fff, 2, 0), day(1, HOURS, 0, 1), day(30, HOURS, 0, 0), day(31, 1, 9, 9)];
+        let days =
+            [day(0, 0x1fff, 2, 0), day(1, HOURS, 0, 1), day(30, HOURS, 0, 0), day(31, 1, 9, 9)];
         let known = of("2026-01-01T00:00:00Z", "2026-03-31T12:30:00Z", &days);
         assert_eq!((known.jobs_completed, known.jobs_failed), (11, 10));
         assert_eq!(known.success_bp, Some(6_666));

@@ -10,6 +10,7 @@ use protocol::admin::Released;
 use protocol::miner::{
     Drain, Drained, Heartbeat, HeartbeatReply, KeyInForce, KeyRotation, Registered, Reputation,
 };
+use protocol::why::MinerWhy;
 use protocol::{ErrorCode, MinerCapabilities, Name, signing};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +20,7 @@ use super::{Miner, keys, reputation, store};
 use crate::accounts::{Binding, Caller, IdempotencyKey, once};
 use crate::app::{App, SharedApp};
 use crate::audit::{self, Action, Record};
-use crate::dispatch::leases;
+use crate::dispatch::{leases, why};
 use crate::error::ApiError;
 use crate::wire::{Body, Params, Reply, Segments, replayed};
 
@@ -152,6 +153,18 @@ async fn acting(app: &App, caller: &Caller, id: &Name) -> Result<Arc<Miner>, Api
 fn not_registered() -> ApiError {
     let message = "this miner neither registered nor sent a heartbeat";
     ApiError::new(ErrorCode::MinerNotRegistered, message)
+}
+
+/// `GET /v1/miners/{id}/why`.
+///
+/// # Errors
+/// 403, 404.
+pub async fn explain(
+    State(app): State<SharedApp>,
+    caller: Caller,
+    Segments(id): Segments<Name>,
+) -> Result<Reply<MinerWhy>, ApiError> {
+    Ok(Reply(StatusCode::OK, why::miner(&app, &caller, &id).await?))
 }
 
 /// `POST /v1/miner/drain`.

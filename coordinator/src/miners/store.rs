@@ -206,11 +206,7 @@ pub async fn note_hours(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbErr
     let mut rows = Rows::new(tx.engine());
     for sighting in sightings {
         if let Some((day, hour)) = sighting.hour {
-            rows.row()
-                .set("n", sighting.miner_no)
-                .set("d", day)
-                .set("h", 1_i32 << hour)
-                .done();
+            rows.row().set("n", sighting.miner_no).set("d", day).set("h", 1_i32 << hour).done();
         }
     }
     if rows.is_empty() {

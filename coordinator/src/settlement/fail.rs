@@ -1,5 +1,6 @@
 //! The endings without a result: reported failures, cancellations, and what the sweeper finds.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use protocol::client::Canceled;
@@ -14,13 +15,16 @@ use crate::accounts::Caller;
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
 use crate::app::{self, App};
 use crate::db::{DbError, Tx};
-use crate::dispatch::leases;
-use crate::dispatch::matching::Needs;
+use crate::dispatch::matching::{self, Needs};
 use crate::dispatch::store::{self as queue, LeaseRow};
+use crate::dispatch::{leases, why};
 use crate::error::ApiError;
 
 /// How much of a failed attempt's log is kept, in bytes: nobody gets results for nothing.
 const LOGS_TAIL_BYTES: usize = 4096;
+
+/// Of how many classes at most it is worked out, in one sweep, why nobody took their jobs.
+const MAX_REASONS: usize = 16;
 
 /// The longest message that is kept, in bytes.
 const MESSAGE_BYTES: usize = 1024;
@@ -267,11 +271,11 @@ async fn another_can(
         return Ok((SlotKind::Cpu, false));
     };
     let needs = Needs::of(&spec);
-    let online = app.presence.online(app.now());
+    let (online, in_force) = (app.presence.online(app.now()), app.controls.in_force());
     let others = online.iter().any(|miner| {
         miner.no != miner_no
             && !row.excluded.contains(&miner.no)
-            && app.dispatch.may_run(&needs, miner)
+            && matching::can_take(&needs, miner, &in_force)
     });
     Ok((spec.slot, others))
 }
@@ -332,21 +336,34 @@ pub async fn expire(app: &App, limit: i64) -> Result<usize, DbError> {
     let mut tx = app.db.write().await?;
     let jobs = store::overdue(&mut tx, now, limit).await?;
     let rows = queue::lock(&mut tx, jobs).await?;
-    let endings: Vec<Ending> = rows
-        .into_values()
-        .filter(|row| !row.state.is_leased())
-        .map(|row| Ending {
-            row,
-            outcome: JobState::Expired,
-            error: Some((
-                ErrorCode::NoEligibleMiner.to_string(),
-                "nobody took the job before it lapsed".to_owned(),
-            )),
-            logs_tail: None,
-            receipt_id: None,
+    let overdue: Vec<LeaseRow> = rows.into_values().filter(|row| !row.state.is_leased()).collect();
+    let reasons = untaken(app, &mut tx, &overdue).await?;
+    let endings: Vec<Ending> = overdue
+        .into_iter()
+        .map(|row| {
+            let mut message = "nobody took the job before it lapsed".to_owned();
+            if let Some(reason) = reasons.get(&row.class_id) {
+                message = format!("{message}: {reason}");
+            }
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+            let error = Some((ErrorCode::NoEligibleMiner.to_string(), message));
+            let outcome = JobState::Expired;
+            Ending { row, outcome, error, logs_tail: None, receipt_id: None }
         })
         .collect();
     store::end(&mut tx, now, &endings).await?;
     tx.commit().await?;
     Ok(endings.len())
+}
+
+/// Why nobody took jobs of these classes, for the first few classes: each is asked of all miners.
+async fn untaken(
+    app: &App,
+    tx: &mut Tx,
+    overdue: &[LeaseRow],
+) -> Result<HashMap<i32, String>, DbError> {
+    let classes: BTreeSet<i32> = overdue.iter().map(|row| row.class_id).collect();
+    let classes = queue::classes(tx, classes.into_iter().take(MAX_REASONS)).await?;
+    let reason = |(class, needs): (i32, Needs)| (class, why::untaken(app, &needs));
+    Ok(classes.into_iter().map(reason).collect())
 }

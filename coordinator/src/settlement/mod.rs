@@ -6,18 +6,18 @@ mod fail;
 pub mod store;
 pub mod verdict;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 pub use fail::{cancel, expire, fail, lapse};
 use protocol::proof::Credited;
-use protocol::{Amount, ErrorCode, JobId, JobState, Proof, Timestamp};
-use store::{Accepted, Ending, Settled, Terms};
+use protocol::{Amount, ErrorCode, JobId, JobState, Name, Proof, Timestamp};
+use store::{Accepted, Ending, Refusal, Settled, Terms};
 use verdict::{Case, Verdict};
 
-use crate::accounts::Caller;
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
+use crate::accounts::{Binding, Caller};
 use crate::app::{self, Clock};
 use crate::batch::{Batcher, Corridor, Done};
 use crate::config::Config;
@@ -40,6 +40,8 @@ const MAX_RESULT_BYTES: usize = 1024 * 1024;
 struct Row {
     caller: Caller,
     proof: Proof,
+    /// What is wrong with the proof by itself.
+    fault: Option<ApiError>,
     idempotency: Option<IdempotencyKey>,
 }
 
@@ -70,13 +72,13 @@ impl Settlement {
         proof: Proof,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Answer<(Credited, bool)>, ApiError> {
-        check_form(&proof)?;
-        self.queue.submit(Row { caller, proof, idempotency }).await
+        let fault = check_form(&proof).err();
+        self.queue.submit(Row { caller, proof, fault, idempotency }).await
     }
 }
 
 /// What can be said of a proof by itself; the signature is checked here, outside of the
-/// transaction.
+/// transaction. Inside it the fault is kept, since `why` tells of it.
 fn check_form(proof: &Proof) -> Result<(), ApiError> {
     if proof.metrics.len() > MAX_METRICS {
         return Err(ApiError::field("metrics", format!("at most {MAX_METRICS} of them")));
@@ -170,6 +172,7 @@ impl Corridor for Desk {
             });
         }
         let outcomes = write(&mut tx, now, rows, &files, judged).await?;
+        store::refuse(&mut tx, now, &refusals(rows, &outcomes)).await?;
         let replies: Vec<_> = rows
             .iter()
             .zip(&outcomes)
@@ -182,6 +185,24 @@ impl Corridor for Desk {
         tx.commit().await?;
         Ok(outcomes)
     }
+}
+
+/// What `why` tells of proofs that were refused: the last of each caller and job.
+fn refusals(rows: &[Row], outcomes: &[Outcome]) -> Vec<Refusal> {
+    let mut refusals: BTreeMap<(JobId, Option<Name>, Option<Name>), ApiError> = BTreeMap::new();
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        let Err(error) = outcome else { continue };
+        let Ok(job_id) = row.proof.id.parse() else { continue };
+        let (wallet, miner_id) = match &row.caller.binding {
+            Binding::Miner { wallet, miner_id } => (Some(wallet.clone()), miner_id.clone()),
+            Binding::Client { .. } | Binding::Admin | Binding::Open { .. } => (None, None),
+        };
+        if error.status().is_client_error() {
+            refusals.insert((job_id, wallet, miner_id), error.clone());
+        }
+    }
+    let refusal = |((job_id, wallet, miner_id), error)| Refusal { job_id, wallet, miner_id, error };
+    refusals.into_iter().map(refusal).collect()
 }
 
 /// The reply that a repeat under the same key will get.
@@ -204,6 +225,9 @@ fn judge(
     attestor: &SigningKey,
 ) -> Result<Judged, ApiError> {
     let proof = &row.proof;
+    if let Some(fault) = &row.fault {
+        return Err(fault.clone());
+    }
     let job_id: JobId = proof.id.parse().map_err(|_| ApiError::job_not_found())?;
     if let Some(settled) = files.settled.get(&job_id) {
         row.caller.may_act_for(&settled.miner_id, &settled.wallet)?;
@@ -245,9 +269,8 @@ fn settle(
 ) -> Result<Settled, ApiError> {
     let price = verdict.price;
     let fee = price.share(terms.fee_bp).unwrap_or(Amount::ZERO);
-    let measured = terms
-        .bonus
-        .and_then(|bonus| verdict::metric(&case.proof.metrics, bonus.metric.as_str()));
+    let measured =
+        terms.bonus.and_then(|bonus| verdict::metric(&case.proof.metrics, bonus.metric.as_str()));
     let bonus = terms.bonus.zip(measured);
     let bonus = bonus.map_or(Amount::ZERO, |(bonus, measured)| bonus.earned(price, measured));
     let receipt = match &case.proof.receipt {

@@ -285,7 +285,7 @@ mod tests {
         ] {
             let expected = units.map(|units| units.parse().unwrap());
             let metrics = metrics.as_object().unwrap();
-            assert_eq!(measured(UnitType::CpuSeconds, metrics), expected, "{metrics:?}");
+            assert_eq!(metric(metrics, "cpu_seconds"), expected, "{metrics:?}");
         }
     }
 }

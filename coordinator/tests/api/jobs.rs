@@ -19,24 +19,43 @@ on_both_engines! {
         let quote = |reply: crate::support::Reply| reply.expect(200).json::<Quote>();
         let quoted = quote(client.post("/v1/jobs?dry_run=true", job.clone()).await);
         assert_eq!(quoted.hold.to_string(), "0.2");
-        assert_eq!(quoted.eligible_miners, 0);
+        assert_eq!(quoted.why.able, 0);
         let miner = app.registered("m1").await;
         let drained = app.registered("m2").await;
         let body = json!({"miner_id": "m2", "drain": true});
         drained.post("/v1/miner/drain", body).await.expect(200);
         let quoted = quote(client.post("/v1/jobs?dry_run=true", job.clone()).await);
-        assert_eq!(quoted.eligible_miners, 1);
+        assert_eq!(quoted.why.able, 1);
         assert!(page(&client, "").await.items.is_empty());
         app.advance(61);
         let quoted = quote(client.post("/v1/jobs?dry_run=true", job).await);
-        assert_eq!(quoted.eligible_miners, 0);
+        assert_eq!(quoted.why.able, 0);
+        let reason = &quoted.why.reasons[0];
+        assert_eq!((reason.requirement.as_str(), reason.count), ("offline", 1));
         drop(miner);
+    }
+
+    async fn a_dry_run_is_refused_for_what_the_job_would_be_refused_for(app: TestApp) {
+        let prepaid = app.prepaid_client("p1").await;
+        let job = json!({"workload": "hash", "limits": {"max_runtime_s": 100}});
+        let dry = |job| prepaid.post("/v1/jobs?dry_run=true", job);
+        dry(job.clone()).await.refused(ErrorCode::InsufficientFunds);
+        app.deposit("p1", "0.2", "r1").await;
+        dry(job).await.expect(200);
+        let sha256 = Sha256Hex::of(b"nobody uploaded this");
+        let files = json!([{"name": "in.txt", "sha256": sha256}]);
+        let unknown = dry(json!({"workload": "hash", "limits": {"max_runtime_s": 100},
+            "input": {"files": files}}));
+        assert_eq!(unknown.await.refused(ErrorCode::InvalidPayload).field(), "input.files");
     }
 
     async fn require_now_refuses_what_nobody_can_run_now(app: TestApp) {
         let client = app.client("c1").await;
         let job = json!({"workload": "hash", "require_now": true});
-        client.post("/v1/jobs", job.clone()).await.refused(ErrorCode::NoEligibleMiner);
+        let refused = client.post("/v1/jobs", job.clone()).await;
+        let body: Value = refused.refused(ErrorCode::NoEligibleMiner).json();
+        assert_eq!(body["error"]["message"], "no miner is online");
+        assert_eq!(body["error"]["details"]["why"]["online"], 0);
         app.registered("m1").await;
         let key = "8b7f6c9e-0d7a-4e1f-9a57-2f6b6f0f7f11";
         let send = || Request::post("/v1/jobs", job.clone()).header("idempotency-key", key);

@@ -162,12 +162,7 @@ fn transfer(now: Timestamp, file: &PayoutFile) -> Transfer {
     }
 }
 
-async fn record(
-    tx: &mut Tx,
-    now: Timestamp,
-    actor: &str,
-    paid: &PaidOut,
-) -> Result<(), DbError> {
+async fn record(tx: &mut Tx, now: Timestamp, actor: &str, paid: &PaidOut) -> Result<(), DbError> {
     let data = json!({
         "wallets": paid.wallets, "total": paid.total, "transfer_id": paid.transfer_id,
     });

@@ -115,6 +115,13 @@ impl TestApp {
         Client { app: self, key }
     }
 
+    /// A client with a larger share of the queue.
+    pub async fn weighted_client(&self, name: &str, weight: u16) -> Client<'_> {
+        let terms = Terms { weight, ..Terms::default() };
+        let key = issue_key(&self.app, Scope::Client, name, Some(terms)).await;
+        Client { app: self, key }
+    }
+
     /// A miner with the wallet `w-NAME`; it has not said anything yet.
     pub async fn miner(&self, name: &str) -> TestMiner<'_> {
         let key = issue_key(&self.app, Scope::Miner, &format!("w-{name}"), None).await;

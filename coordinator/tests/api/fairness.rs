@@ -1,0 +1,118 @@
+//! The shares of clients: where a newcomer's jobs leave when somebody else has 100,000 in the queue.
+
+use coordinator::db::{Args, Db};
+use protocol::JobId;
+use protocol::why::JobWhy;
+use serde_json::json;
+
+use crate::support::{Client, TestApp, TestMiner, on_both_engines};
+
+/// Jobs of the one who came first.
+const MANY: i64 = 100_000;
+
+/// By how much each job of a client of weight 1 stands behind the one before: a millisecond for each
+/// second that it may run.
+const STEP: i64 = 3_600_000;
+
+async fn rank(db: &Db, job: JobId) -> i64 {
+    let mut tx = db.read().await.unwrap();
+    let sql = "select rank from queue where job_id = $1";
+    tx.row(sql, Args::new().with(job)).await.unwrap().unwrap().get("rank").unwrap()
+}
+
+/// Gives a client 100,000 jobs: the first by intake, the others as copies of it, in the places that
+/// intake would give them. Returns the last, which intake placed behind the copies.
+async fn flood(app: &TestApp, client: &Client<'_>) -> JobId {
+    let db = &app.app.db;
+    let (one, two) = (client.submit_any().await, client.submit_any().await);
+    let (first, second) = (rank(db, one).await, rank(db, two).await);
+    assert_eq!(second - first, STEP);
+    let mut tx = db.write().await.unwrap();
+    let series = "with recursive n(n) as (select 1 union all select n + 1 from n where n < $2)";
+    // The first 48 bits of an id are its time.
+    let id = tx.either(
+        "(substr(t.job_id::text, 1, 14) || '0000-0000-' || lpad(to_hex(n.n), 12, '0'))::uuid",
+        "substr(t.job_id, 1, 14) || '0000-0000-' || printf('%012x', n.n)",
+    );
+    let copies = [
+        "insert into queue (job_id, class_id, rank, state, expires_at, max_attempts,
+             max_runtime_s, event_seq)
+         {series} select {id}, class_id, rank + n.n * $3, state, expires_at, max_attempts,
+             max_runtime_s, event_seq from queue t, n where t.job_id = $1",
+        "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, hold,
+             priority, created_at, expires_at)
+         {series} select {id}, client_id, workload, class_id, unit_type, unit_price, hold,
+             priority, created_at, expires_at from jobs t, n where t.job_id = $1 and $3 > 0",
+        "insert into job_specs (job_id, spec)
+         {series} select {id}, spec from job_specs t, n where t.job_id = $1 and $3 > 0",
+        "insert into job_events (job_id, seq, at, kind, data)
+         {series} select {id}, seq, at, kind, data from job_events t, n
+         where t.job_id = $1 and $3 > 0",
+    ];
+    for copy in copies {
+        let sql = copy.replace("{series}", series).replace("{id}", id);
+        let args = Args::new().with(two).with(MANY - 3).with(STEP);
+        // Tests are short-lived: the few texts may stay.
+        tx.execute(Box::leak(sql.into_boxed_str()), args).await.unwrap();
+    }
+    let sql = "update clients set last_rank = last_rank + $1 where client_id = 'many'";
+    tx.execute(sql, Args::new().with((MANY - 3) * STEP)).await.unwrap();
+    tx.commit().await.unwrap();
+    let last = client.submit_any().await;
+    assert_eq!(rank(db, last).await, first + (MANY - 1) * STEP);
+    last
+}
+
+/// The clients of the next jobs, in the order in which they leave.
+async fn leave(miner: &TestMiner<'_>, jobs: usize) -> Vec<String> {
+    let mut clients = Vec::new();
+    for _ in 0..jobs {
+        clients.push(miner.take().await.client.to_string());
+    }
+    clients
+}
+
+/// At which places, from 1, jobs of the one who came later leave.
+fn places(clients: &[String]) -> Vec<usize> {
+    let late = |(i, client): (usize, &String)| (client == "late").then_some(i + 1);
+    clients.iter().enumerate().filter_map(late).collect()
+}
+
+async fn why(client: &Client<'_>, job: JobId) -> JobWhy {
+    client.get(&format!("/v1/jobs/{job}/why")).await.expect(200).json()
+}
+
+on_both_engines! {
+    async fn ten_jobs_behind_a_hundred_thousand_wait_for_one_between_two(app: TestApp) {
+        let (many, late) = (app.client("many").await, app.client("late").await);
+        let miner = app.miner("m1").await;
+        miner.register_with(json!({"concurrency": 64})).await.expect(201);
+        let last = flood(&app, &many).await;
+        app.advance(1);
+        let mut jobs = Vec::new();
+        for _ in 0..10 {
+            jobs.push(late.submit_any().await);
+        }
+        // Both answers count by class, whatever the length of the queue.
+        assert_eq!(why(&late, jobs[9]).await.ahead, Some(19));
+        let behind = why(&many, last).await;
+        assert_eq!(behind.ahead, Some(100_000));
+        assert!(behind.summary.contains("behind 100000 jobs and more"), "{}", behind.summary);
+        let left = leave(&miner, 21).await;
+        assert_eq!(places(&left), [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]);
+        app.audit().await;
+    }
+
+    async fn three_times_the_weight_is_three_times_the_share(app: TestApp) {
+        let (many, late) = (app.client("many").await, app.weighted_client("late", 3).await);
+        let miner = app.miner("m1").await;
+        miner.register_with(json!({"concurrency": 64})).await.expect(201);
+        flood(&app, &many).await;
+        app.advance(1);
+        for _ in 0..10 {
+            late.submit_any().await;
+        }
+        let left = leave(&miner, 14).await;
+        assert_eq!(places(&left), [1, 2, 4, 5, 6, 8, 9, 10, 12, 13]);
+    }
+}
