@@ -16,7 +16,7 @@ use crate::support::{Request, TestMiner};
 /// What the prepaid client pays in.
 const DEPOSIT: &str = "5";
 
-/// The more of them there are, the later this ends: a history decides far fewer things.
+/// With more of them, the model would leave too much open to mean anything.
 const MOST_MARKETS: usize = 256;
 
 /// A request, as often as it is sent.
@@ -36,6 +36,7 @@ pub struct Play<'a> {
     clients: [String; 2],
     names: [String; 4],
     miners: Vec<TestMiner<'a>>,
+    /// Name and key.
     wallets: Vec<(String, String)>,
     /// What the market may be by now.
     markets: Vec<Market>,
@@ -57,10 +58,10 @@ impl<'a> Play<'a> {
         // Two miners of one wallet, one of another, and the seed's script, which never registers.
         let names = ["a", "b", "c", "s"].map(|name| format!("{name}{number}"));
         let mut miners = Vec::new();
-        let mut wallets = Vec::new();
+        let mut wallets: Vec<(String, String)> = Vec::new();
         for (i, name) in names.iter().enumerate() {
             let miner = match i {
-                1 => TestMiner::new(app, name, wallets_key(&wallets)),
+                1 => TestMiner::new(app, name, wallets[0].1.clone()),
                 _ => app.miner(name).await,
             };
             if i != 1 {
@@ -487,8 +488,4 @@ fn key(keyed: bool) -> Option<Uuid> {
             .with_variant(uuid::Variant::RFC4122)
             .into_uuid()
     })
-}
-
-fn wallets_key(wallets: &[(String, String)]) -> String {
-    wallets[0].1.clone()
 }
