@@ -1,4 +1,5 @@
-//! One request of its own transaction, guarded by its idempotency key if it has one.
+//! One request of its own transaction, guarded by its idempotency key if it has one: claimed, done,
+//! kept, committed.
 //!
 //! The corridors, which put many requests in one transaction, call [`super::store`] themselves.
 
@@ -11,7 +12,34 @@ use crate::db::{DbError, Tx};
 use crate::error::ApiError;
 
 /// Claims the key for this transaction. `Some`: the request took effect before, and this is what
-/// it was answered.
+/// it was answered. The inner error is `IDEMPOTENCY_IN_FLIGHT` or `IDEMPOTENCY_KEY_REUSED`.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn claim(
+    tx: &mut Tx,
+    key: Option<&IdempotencyKey>,
+) -> Result<Result<Option<StoredReply>, ApiError>, DbError> {
+    let Some(key) = key else { return Ok(Ok(None)) };
+    Ok(store::begin(tx, &[key]).await?.pop().unwrap_or(Ok(None)))
+}
+
+/// Keeps what the request is answered: `status` and the value, or the error's own.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn keep<T: Serialize>(
+    tx: &mut Tx,
+    now: Timestamp,
+    key: Option<&IdempotencyKey>,
+    status: StatusCode,
+    outcome: &Result<T, ApiError>,
+) -> Result<(), DbError> {
+    let Some(key) = key else { return Ok(()) };
+    store::finish(tx, now, &[(key, StoredReply::of(status.as_u16(), outcome))]).await
+}
+
+/// [`claim`], for those who tell the caller either error.
 ///
 /// # Errors
 /// `IDEMPOTENCY_IN_FLIGHT`, `IDEMPOTENCY_KEY_REUSED`, or where the database fails.
@@ -19,11 +47,10 @@ pub async fn begin(
     tx: &mut Tx,
     key: Option<&IdempotencyKey>,
 ) -> Result<Option<StoredReply>, ApiError> {
-    let Some(key) = key else { return Ok(None) };
-    store::begin(tx, &[key]).await?.pop().unwrap_or(Ok(None))
+    claim(tx, key).await?
 }
 
-/// Stores the reply, commits, and hands the reply back.
+/// Keeps the reply, commits, and hands the reply back.
 ///
 /// # Errors
 /// Where the database fails: then nothing took effect.
@@ -34,13 +61,8 @@ pub async fn commit<T: Serialize>(
     status: StatusCode,
     reply: T,
 ) -> Result<T, ApiError> {
-    if let Some(key) = key {
-        let body = serde_json::to_value(&reply).map_err(|error| {
-            tracing::error!(%error, "a reply could not be stored as JSON");
-            ApiError::internal()
-        })?;
-        let stored = StoredReply { status: status.as_u16(), body };
-        store::finish(&mut tx, now, &[(key, stored)]).await?;
-    }
-    tx.commit().await.map_err(|error: DbError| error.into()).map(|()| reply)
+    let outcome = Ok(reply);
+    keep(&mut tx, now, key, status, &outcome).await?;
+    tx.commit().await?;
+    outcome
 }

@@ -70,6 +70,9 @@ pub enum UrlError {
 /// How long a request waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often a lost conflict is tried again before the caller is told.
+const CONFLICTS: usize = 5;
+
 /// The engine that a URL names, without connecting.
 ///
 /// # Errors
@@ -194,6 +197,22 @@ fn sqlite(url: &str, max_connections: u32) -> Result<Pools, UrlError> {
         pool().max_connections(max_connections).connect_lazy_with(reading)
     };
     Ok(Pools::Sqlite { writer, readers })
+}
+
+/// Does a transaction again when it lost a conflict, a few times.
+///
+/// # Errors
+/// As the last try.
+pub async fn again<T, Try: Future<Output = Result<T, DbError>>>(
+    attempt: impl Fn() -> Try,
+) -> Result<T, DbError> {
+    for _ in 0..CONFLICTS {
+        match attempt().await {
+            Err(DbError::Conflict(_)) => {}
+            other => return other,
+        }
+    }
+    attempt().await
 }
 
 /// A transaction. Dropped without [`Tx::commit`], it is rolled back.

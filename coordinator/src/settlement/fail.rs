@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use protocol::client::Canceled;
 use protocol::job::SlotKind;
 use protocol::miner::{Fail, Failed};
@@ -11,10 +12,10 @@ use serde::Serialize;
 
 use super::ending::{Next, Tries, after_failure};
 use super::store::{self, Ending, Requeue};
-use crate::accounts::Caller;
-use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
+use super::work;
+use crate::accounts::{Answer, Caller, IdempotencyKey, once as guard};
 use crate::app::{self, App};
-use crate::db::{DbError, Tx};
+use crate::db::{self, DbError, Tx};
 use crate::dispatch::matching::{self, Needs};
 use crate::dispatch::store::{self as queue, LeaseRow};
 use crate::dispatch::{leases, why};
@@ -111,14 +112,7 @@ async fn once<O: Operation>(
     key: Option<IdempotencyKey>,
     operation: &O,
 ) -> Result<Answer<O::Answer>, ApiError> {
-    let mut conflicts = 0;
-    loop {
-        match attempt(app, key.as_ref(), operation).await {
-            Err(DbError::Conflict(_)) if conflicts < 5 => conflicts += 1,
-            Err(error) => return Err(error.into()),
-            Ok(answer) => return answer,
-        }
-    }
+    db::again(|| attempt(app, key.as_ref(), operation)).await?
 }
 
 async fn attempt<O: Operation>(
@@ -127,21 +121,16 @@ async fn attempt<O: Operation>(
     operation: &O,
 ) -> Said<Answer<O::Answer>> {
     let mut tx = app.db.write().await?;
-    if let Some(key) = key {
-        match crate::accounts::store::begin(&mut tx, &[key]).await?.pop() {
-            Some(Ok(Some(reply))) => return Ok(Ok(Answer::Replayed(reply))),
-            Some(Err(error)) => return Ok(Err(error)),
-            Some(Ok(None)) | None => {}
-        }
+    match guard::claim(&mut tx, key).await? {
+        Ok(Some(reply)) => return Ok(Ok(Answer::Replayed(reply))),
+        Err(error) => return Ok(Err(error)),
+        Ok(None) => {}
     }
     let (said, woken) = operation
         .run(app, &mut tx)
         .await?
         .map_or_else(|error| (Err(error), None), |(answer, woken)| (Ok(answer), woken));
-    if let Some(key) = key {
-        let reply = StoredReply::of(200, &said);
-        crate::accounts::store::finish(&mut tx, app.now(), &[(key, reply)]).await?;
-    }
+    guard::keep(&mut tx, app.now(), key, StatusCode::OK, &said).await?;
     tx.commit().await?;
     app.dispatch.wake(woken);
     Ok(said.map(Answer::Fresh))
@@ -255,7 +244,8 @@ impl Sheet {
 
     async fn write(&self, tx: &mut Tx, now: Timestamp) -> Result<(), DbError> {
         store::end(tx, now, &self.endings).await?;
-        store::requeue(tx, now, &self.requeues).await
+        store::requeue(tx, now, &self.requeues).await?;
+        work::store::count(tx, now, &self.endings, &self.requeues).await
     }
 }
 

@@ -5,6 +5,7 @@ pub mod ending;
 mod fail;
 pub mod store;
 pub mod verdict;
+pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -356,6 +357,7 @@ async fn write(
     book.write(tx, now).await?;
     store::accept(tx, now, &accepted).await?;
     store::end(tx, now, &endings).await?;
+    work::store::count(tx, now, &endings, &[]).await?;
     Ok(outcomes)
 }
 

@@ -1,6 +1,6 @@
 //! SQL of settlement: jobs end, go back, are paid.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use protocol::control::Bonus;
 use protocol::id::RelativePath;
@@ -201,72 +201,7 @@ async fn close_attempts(tx: &mut Tx, now: Timestamp, closed: &[Closed<'_>]) -> R
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'",
     );
     let updated = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
-    DbError::expect("close attempts", closed.len() as u64, updated)?;
-    count_work(tx, now, closed).await
-}
-
-/// What attempts add to their miner's day.
-#[derive(Debug, Default)]
-struct Work {
-    completed: i32,
-    failed: i32,
-    busy_us: i64,
-}
-
-impl Work {
-    fn add(&mut self, now: Timestamp, closed: &Closed<'_>) {
-        let Some(holder) = &closed.row.holder else { return };
-        if closed.outcome == JobState::Completed.as_str() {
-            self.completed += 1;
-            let busy = now.since(holder.leased_at).as_micros();
-            self.busy_us += i64::try_from(busy).unwrap_or(0);
-            // A late result: the attempt counted as failed when its lease lapsed.
-            self.failed -= i32::from(!closed.row.state.is_leased());
-        } else if closed.outcome == JobState::Failed.as_str() {
-            self.failed += 1;
-        }
-    }
-}
-
-async fn count_work(tx: &mut Tx, now: Timestamp, closed: &[Closed<'_>]) -> Result<(), DbError> {
-    // In one order everywhere, so that two replicas do not lock each other out.
-    let mut miners: BTreeMap<i64, Work> = BTreeMap::new();
-    for closed in closed {
-        let miner_no = closed.row.holder.as_ref().map(|holder| holder.miner_no);
-        if let Some(miner_no) = miner_no {
-            miners.entry(miner_no).or_default().add(now, closed);
-        }
-    }
-    let mut rows = Rows::new(tx.engine());
-    for (miner_no, work) in miners {
-        rows.row()
-            .set("n", miner_no)
-            .set("c", work.completed)
-            .set("f", work.failed)
-            .set("b", work.busy_us)
-            .done();
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let sql = tx.either(
-        "insert into miner_days (miner_no, day, completed, failed, busy_us)
-         select n, $2, c, f, b from jsonb_to_recordset($1) as r(n bigint, c int, f int, b bigint)
-         order by n
-         on conflict (miner_no, day) do update set
-             completed = miner_days.completed + excluded.completed,
-             failed = miner_days.failed + excluded.failed,
-             busy_us = miner_days.busy_us + excluded.busy_us",
-        "insert into miner_days (miner_no, day, completed, failed, busy_us)
-         select value ->> 'n', $2, value ->> 'c', value ->> 'f', value ->> 'b'
-         from json_each($1) where true
-         on conflict (miner_no, day) do update set
-             completed = miner_days.completed + excluded.completed,
-             failed = miner_days.failed + excluded.failed,
-             busy_us = miner_days.busy_us + excluded.busy_us",
-    );
-    tx.execute(sql, Args::new().with_rows(rows).with(now.day())).await?;
-    Ok(())
+    DbError::expect("close attempts", closed.len() as u64, updated)
 }
 
 /// Gives back what was set aside for jobs that earned nothing.

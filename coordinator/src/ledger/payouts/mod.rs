@@ -14,7 +14,7 @@ use super::store::{Book, by_reference};
 use super::{Account, Transfer, TransferKind};
 use crate::app::new_transfer_id;
 use crate::audit::{self, Action, Record};
-use crate::db::{Db, DbError, Tx};
+use crate::db::{Db, DbError, Tx, again};
 use crate::error::ApiError;
 
 /// Of which time an export is.
@@ -82,14 +82,7 @@ pub async fn mark(
     file: &PayoutFile,
 ) -> Result<PaidOut, ApiError> {
     check(key, file)?;
-    let mut conflicts = 0;
-    loop {
-        match attempt(db, now, actor, file).await {
-            Err(DbError::Conflict(_)) if conflicts < 5 => conflicts += 1,
-            Err(error) => return Err(error.into()),
-            Ok(said) => return said,
-        }
-    }
+    again(|| attempt(db, now, actor, file)).await?
 }
 
 fn check(key: &SigningKey, file: &PayoutFile) -> Result<(), ApiError> {
