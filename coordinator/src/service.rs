@@ -22,7 +22,7 @@ use crate::db::{Db, DbError, UrlError};
 use crate::health::{Front, SharedFront};
 use crate::serve::Server;
 use crate::sweeper::Sweeper;
-use crate::{router, stats, telemetry};
+use crate::{accounts, router, stats, telemetry};
 
 /// How long requests at work may take to end after the first signal.
 const GRACE: Duration = Duration::from_secs(20);
@@ -128,12 +128,33 @@ async fn live(
     let router = router::house(&opened);
     front.open(opened.clone(), router);
     tracing::info!("open: the database is there and its schema current");
+    warn_of_free_credits(&opened).await;
     tokio::select! {
         () = Sweeper::new(&opened).run(&opened, stop) => {}
         () = upkeep(&opened) => {}
         () = opened.controls.follow(&opened.db) => {}
     }
     Ok(())
+}
+
+/// Strangers who get hold of a key could have work of their own paid without end.
+async fn warn_of_free_credits(app: &App) {
+    let capped = app.controls.in_force().daily_cap().is_some();
+    if app.config.listen.host.is_loopback() || capped {
+        return;
+    }
+    match issues(&app.db).await {
+        Ok(true) => tracing::warn!(
+            "a public address, clients that are paid by issuance, and no daily_cap: \
+             see `coordinator controls`"
+        ),
+        Ok(false) => {}
+        Err(error) => tracing::debug!(%error, "clients were not counted"),
+    }
+}
+
+async fn issues(db: &Db) -> Result<bool, DbError> {
+    accounts::store::has_issuance(&mut db.read().await?).await
 }
 
 /// Keeps the metrics of what is stored; by the clock, so that nobody who reads them costs a query.

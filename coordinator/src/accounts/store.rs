@@ -79,6 +79,15 @@ pub async fn put_client(
     Ok(())
 }
 
+/// Whether there is a client whose jobs are paid by issuance.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn has_issuance(tx: &mut Tx) -> Result<bool, DbError> {
+    let sql = "select client_id from clients where funding = 'issuance' limit 1";
+    Ok(tx.row(sql, Args::new()).await?.is_some())
+}
+
 /// Adds a key. Its client must be there; see [`put_client`].
 ///
 /// # Errors

@@ -1,11 +1,13 @@
 //! The command line of the operator.
 
+mod controls;
 mod keys;
+mod payouts;
 mod receipt;
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +73,12 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show or change what is decided while the service runs
+    #[command(subcommand)]
+    Controls(controls::Command),
+    /// Export what wallets are owed, and mark it as paid
+    #[command(subcommand)]
+    Payouts(payouts::Command),
     /// Look into the ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -135,6 +143,20 @@ fn say_json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The text of a file of at most `most` bytes; `-` is standard input.
+fn read(file: &Path, most: u64) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let named = |error: io::Error| failed(format!("{}: {error}", file.display()));
+    let mut text = String::new();
+    let source: Box<dyn io::Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(named)?)
+    };
+    source.take(most).read_to_string(&mut text).map_err(named)?;
+    Ok(text)
+}
+
 impl Cli {
     async fn execute(self) -> Result<(), Failure> {
         let json = self.settings.json;
@@ -157,6 +179,19 @@ impl Cli {
             Command::Keys(command) => {
                 let db = database(&settings.load()?).await?;
                 command.run(&db, json).await?;
+                db.close().await;
+                Ok(())
+            }
+            Command::Controls(command) => {
+                let db = database(&settings.load()?).await?;
+                command.run(&db).await?;
+                db.close().await;
+                Ok(())
+            }
+            Command::Payouts(command) => {
+                let config = settings.load()?;
+                let db = database(&config).await?;
+                command.run(&db, &config, json).await?;
                 db.close().await;
                 Ok(())
             }

@@ -1,12 +1,11 @@
 //! `coordinator receipt`: anybody can check one, without settings and without a network.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use protocol::Receipt;
 
-use super::{Failure, failed, say, say_json};
+use super::{Failure, failed, read, say, say_json};
 
 /// The largest receipt that is read.
 const MAX_RECEIPT_BYTES: u64 = 1024 * 1024;
@@ -32,7 +31,7 @@ impl Command {
 }
 
 fn verify(file: &Path, coordinator_key: Option<&str>, json: bool) -> Result<(), Failure> {
-    let receipt: Receipt = serde_json::from_str(&read(file)?)
+    let receipt: Receipt = serde_json::from_str(&read(file, MAX_RECEIPT_BYTES)?)
         .map_err(|error| failed(format!("{}: no receipt: {error}", file.display())))?;
     receipt.verify().map_err(failed)?;
     if let Some(key) = coordinator_key
@@ -63,17 +62,4 @@ fn verify(file: &Path, coordinator_key: Option<&str>, json: bool) -> Result<(), 
         say(&format!("attested by {}", attestation.key_id));
     }
     Ok(())
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    use std::io::Read as _;
-    let named = |error: io::Error| failed(format!("{}: {error}", file.display()));
-    let mut text = String::new();
-    let source: Box<dyn io::Read> = if file == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(file).map_err(named)?)
-    };
-    source.take(MAX_RECEIPT_BYTES).read_to_string(&mut text).map_err(named)?;
-    Ok(text)
 }

@@ -11,7 +11,7 @@ use protocol::control::Prices;
 pub use secret::DatabaseUrl;
 use serde::{Deserialize, Serialize};
 
-use crate::db;
+use crate::{controls, db};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ impl Config {
             self.jobs.max_runtime_s == 0 || self.jobs.max_runtime_s > self.jobs.runtime_ceiling_s,
             "jobs.max_runtime_s must be 1 to jobs.runtime_ceiling_s",
         );
+        let prices = controls::check_prices(&self.prices, "prices");
+        problems.extend(prices.into_iter().map(|problem| problem.to_string()));
         problems
     }
 }
@@ -348,6 +350,8 @@ pub enum LogFormat {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Amount;
+
     use super::*;
 
     #[test]
@@ -388,6 +392,9 @@ mod tests {
         assert!(problem(|c| c.leases.heartbeat_secs = 0).contains("heartbeat_secs"));
         assert!(problem(|c| c.jobs.max_attempts = 11).contains("max_attempts"));
         assert!(problem(|c| c.jobs.max_runtime_s = u32::MAX).contains("runtime_ceiling_s"));
+        assert!(
+            problem(|c| c.prices.cpu.unit_price = Amount::from_nanos(-1)).contains("prices.cpu")
+        );
         assert!(problem(|c| c.database.max_connections = Some(0)).contains("max_connections"));
         assert!(problem(|c| c.database.url = Some("mysql://x".into())).contains("database.url"));
     }

@@ -26,6 +26,12 @@ pub struct Problem {
     pub message: String,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.field, self.message)
+    }
+}
+
 /// What is found while looking.
 #[derive(Default)]
 struct Findings(Vec<Problem>);
@@ -107,8 +113,7 @@ pub(super) fn refuse(problems: &[Problem]) -> Result<(), ApiError> {
     let Some(first) = problems.first() else { return Ok(()) };
     let shown: Vec<_> = problems.iter().take(100).collect();
     let list = serde_json::to_value(shown).unwrap_or_default();
-    let message = format!("{}: {}", first.field, first.message);
-    Err(ApiError::field(&first.field, message).with("problems", list))
+    Err(ApiError::field(&first.field, first.to_string()).with("problems", list))
 }
 
 #[cfg(test)]

@@ -165,6 +165,22 @@ async fn internal(app: &TestApp) -> Reply {
     client.get(&format!("/v1/jobs/{id}/artifacts/1")).await
 }
 
+/// What the operator decided against.
+async fn decided(app: &TestApp) -> Vec<Reply> {
+    let client = app.client("c1").await;
+    let mut replies = Vec::new();
+    for controls in [
+        json!({"intake": false}),
+        json!({"clients": {"c1": {"banned": "unpaid"}}}),
+        json!({"clients": {"c1": {"max_live_jobs": 0}}}),
+        json!({"daily_cap": "0"}),
+    ] {
+        app.decide(controls).await;
+        replies.push(client.post("/v1/jobs", json!({"workload": "hash"})).await);
+    }
+    replies
+}
+
 async fn unavailable(app: &TestApp) -> Reply {
     let client = app.client("c1").await;
     app.app.db.close().await;
@@ -178,6 +194,7 @@ on_both_engines! {
         let mut replies = malformed(&app).await;
         replies.extend(missing(&fresh().await).await);
         replies.extend(unproven(&fresh().await).await);
+        replies.extend(decided(&fresh().await).await);
         replies.push(in_flight(&fresh().await).await);
         replies.push(overloaded(engine).await);
         replies.push(rate_limited(engine).await);

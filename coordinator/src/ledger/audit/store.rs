@@ -142,6 +142,11 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
+/// All rules, as [`Fault::rule`] names them.
+pub fn rules() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(rule, _)| *rule).chain([BONUS_RULE])
+}
+
 /// Recomputes everything from the entries.
 ///
 /// # Errors

@@ -18,6 +18,10 @@ async fn help_is_there_for_every_command() {
         &["migrate", "--help"],
         &["config", "--help"],
         &["keys", "create", "--help"],
+        &["controls", "get", "--help"],
+        &["controls", "set", "--help"],
+        &["payouts", "export", "--help"],
+        &["payouts", "mark", "--help"],
         &["ledger", "audit", "--help"],
         &["receipt", "verify", "--help"],
     ] {
@@ -94,6 +98,9 @@ async fn what_fails_is_1() {
         (&["keys", "create", "--scope", "miner"], "--wallet: is needed"),
         (&["keys", "create", "--scope", "admin", "--wallet", "w"], "--wallet: does not go"),
         (&["receipt", "verify", "/nowhere.json"], "/nowhere.json"),
+        (&["controls", "set", "/nowhere.json"], "/nowhere.json"),
+        (&["payouts", "mark", "/nowhere.json"], "/nowhere.json"),
+        (&["payouts", "export", "--until", "2099-01-01T00:00:00Z"], "until"),
     ] {
         let output = home.run(args).await;
         assert_eq!(output.code, 1, "{args:?}: {output:?}");
@@ -111,6 +118,44 @@ async fn migrations_run_twice_and_the_empty_ledger_is_clean() {
     assert_eq!(output.code, 0);
     let audit: serde_json::Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(audit["faults"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn controls_are_read_changed_and_read_again() {
+    let home = Home::new();
+    let get = async || {
+        let output = home.run(&["controls", "get"]).await;
+        assert_eq!(output.code, 0, "{output:?}");
+        serde_json::from_str::<serde_json::Value>(&output.out).unwrap()
+    };
+    let file = home.path().join("controls.json");
+    let path = file.display().to_string();
+    let mut controls = get().await;
+    controls["daily_cap"] = "100".into();
+    fs::write(&file, controls.to_string()).unwrap();
+    assert_eq!(home.run(&["controls", "set", &path]).await.code, 0);
+    assert_eq!(get().await["daily_cap"], "100");
+    // The version in the file is no longer the one in force.
+    let stale = home.run(&["controls", "set", &path]).await;
+    assert!(stale.code == 1 && stale.err.contains("version 1 is in force"), "{stale:?}");
+    fs::write(&file, r#"{"fee_bp": 20000}"#).unwrap();
+    let wrong = home.run(&["controls", "set", &path]).await;
+    assert!(wrong.code == 1 && wrong.err.contains("fee_bp"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_owed_anything_at_first() {
+    let home = Home::new();
+    let output = home.run(&["payouts", "export"]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let file: protocol::payout::PayoutFile = serde_json::from_str(&output.out).unwrap();
+    assert_eq!((file.verify(), file.items.len()), (Ok(()), 0));
+    let table = home.run(&["payouts", "export", "--csv"]).await;
+    assert_eq!(table.out, "wallet,amount,receipts\n");
+    let path = home.path().join("payouts.json");
+    fs::write(&path, output.out).unwrap();
+    let marked = home.run(&["payouts", "mark", &path.display().to_string()]).await;
+    assert!(marked.code == 1 && marked.err.contains("nobody to pay"), "{marked:?}");
 }
 
 #[tokio::test]
