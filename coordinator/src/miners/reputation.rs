@@ -21,7 +21,7 @@ pub fn reputation(
 ) -> Reputation {
     let from = now.day() - WINDOW_DAYS;
     // The hour of 30 days ago is the first that counts, this hour the last.
-    let lately = days.iter().filter(|day| day.day > from || day.day == from);
+    let lately = days.iter().filter(|day| day.day >= from);
     let (mut completed, mut failed, mut hours) = (0, 0, 0);
     for day in lately {
         completed += i64::from(day.completed);
