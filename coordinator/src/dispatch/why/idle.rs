@@ -233,7 +233,7 @@ fn said(
     match requirement {
         "workload" => format!("of a workload that it does not offer: {needed}; it offers {best}"),
         "runner" => format!("for a runner that it does not have: {needed}; it has {best}"),
-        "command" => format!("with a command that it does not allow: {needed}; it allows {best}"),
+        "command" => format!("for a command that is not allowed there: {needed}; it allows {best}"),
         "slot" => format!("for a {needed} slot, of which it has none"),
         "gpu" => "for its GPU, which it reported as lost; until it offers something new".to_owned(),
         "max_runtime_s" => format!("may run for {needed} s and more; it takes up to {best} s"),
