@@ -15,8 +15,10 @@ use crate::config::Config;
 use crate::controls::Switchboard;
 use crate::db::Db;
 use crate::dispatch::Dispatch;
+use crate::events::follow::Follow;
 use crate::intake::Intake;
 use crate::miners::Presence;
+use crate::replicas::{self, Replicas};
 use crate::settlement::Settlement;
 
 /// The running coordinator.
@@ -42,6 +44,8 @@ pub struct App {
     pub dispatch: Dispatch,
     /// Proofs become credits.
     pub settlement: Settlement,
+    /// Whoever follows jobs.
+    pub follow: Follow,
     /// Attests receipts.
     pub attestor: SigningKey,
 }
@@ -60,9 +64,17 @@ impl App {
         let presence = Arc::new(Presence::new(db.clone(), clock.clone(), config.leases.clone()));
         presence.refresh().await?;
         let controls = Switchboard::start(&db).await?;
-        let dispatch =
-            Dispatch::start(db.clone(), clock.clone(), Arc::clone(&config), controls.clone())
-                .await?;
+        let others = Arc::new(Replicas::default());
+        let dispatch = Dispatch::start(
+            db.clone(),
+            clock.clone(),
+            Arc::clone(&config),
+            controls.clone(),
+            Arc::clone(&others),
+        )
+        .await?;
+        let follow = Follow::start(db.clone(), clock.clone(), &config, Arc::clone(&others));
+        replicas::start(&db, others, dispatch.clone(), follow.clone());
         let intake = Intake::start(
             db.clone(),
             clock.clone(),
@@ -83,6 +95,7 @@ impl App {
             intake,
             dispatch,
             settlement,
+            follow,
             attestor,
         }))
     }

@@ -61,11 +61,12 @@ impl Front {
         self.house.get().map(|house| &house.app)
     }
 
-    /// Says in `/readyz` that this replica goes away, and answers all that waits for work.
+    /// Says in `/readyz` that this replica goes away, and answers all that waits.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         if let Some(app) = self.app() {
             app.dispatch.drain();
+            app.follow.drain();
         }
     }
 

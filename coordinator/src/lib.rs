@@ -27,6 +27,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod miners;
 pub mod receipts;
+pub mod replicas;
 pub mod router;
 pub mod serve;
 pub mod service;

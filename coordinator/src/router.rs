@@ -14,7 +14,9 @@ use crate::config::RequestLimits;
 use crate::edge;
 use crate::gate::{self, Gate};
 use crate::health::{self, Front, SharedFront};
-use crate::{accounts, artifacts, audit, auth, controls, jobs, ledger, miners, receipts, stats};
+use crate::{
+    accounts, artifacts, audit, auth, controls, events, jobs, ledger, miners, receipts, stats,
+};
 
 /// The longest `wait` of a long-poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -60,6 +62,8 @@ pub fn house(app: &SharedApp) -> Router {
     let transfers = transfers.per_key(limits.transfers_per_key);
     let batching = Gate::new(BATCHES, secs(limits.request_secs)).per_key(BATCHES_PER_KEY);
     let waiting = Gate::new(limits.long_polls, secs(limits.request_secs) + LONGEST_WAIT);
+    let following = Gate::new(limits.event_streams, secs(limits.event_stream_secs));
+    let following = following.per_key(limits.event_streams_per_key);
     let gated = |routes: Router<SharedApp>, gate: Gate| {
         routes.route_layer(from_fn_with_state(gate, gate::gate))
     };
@@ -72,6 +76,7 @@ pub fn house(app: &SharedApp) -> Router {
         .merge(gated(batches(limits), batching))
         .merge(gated(streams().layer(DefaultBodyLimit::disable()), transfers))
         .merge(gated(polls(), waiting))
+        .merge(gated(follows(), following))
         .route_layer(from_fn_with_state(app.clone(), auth::authenticate))
         .route_layer(from_fn(edge::remember_route))
         .method_not_allowed_fallback(edge::no_method)
@@ -145,4 +150,8 @@ fn streams() -> Router<SharedApp> {
 
 fn polls() -> Router<SharedApp> {
     Router::new().route("/v1/miner/next", get(miners::routes::next))
+}
+
+fn follows() -> Router<SharedApp> {
+    Router::new().route("/v1/jobs/{id}/events", get(events::routes::follow))
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::db::DbError;
-use crate::settlement;
+use crate::{events, settlement};
 
 /// How often.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -116,6 +116,7 @@ where
 async fn tidy(app: &App, now: Timestamp) -> Result<(), DbError> {
     let mut tx = app.db.write().await?;
     let classes = settlement::store::forget_classes(&mut tx, now.plus_secs(-CLASS_SECS)).await?;
+    events::store::forget_followers(&mut tx, now).await?;
     tx.commit().await?;
     let mut replies = 0;
     loop {

@@ -62,6 +62,7 @@ pub async fn revoke(
     caller.admin()?;
     let found = keys::revoke(&app.db, app.now(), &caller.key_id, &id).await?;
     app.auth.forget(&id);
+    app.follow.look_at_keys();
     if found {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -147,6 +147,24 @@ pub async fn revoke_key(tx: &mut Tx, now: Timestamp, id: &str) -> Result<Revoked
     Ok(if known { Revoked::Before } else { Revoked::Unknown })
 }
 
+/// Those of some keys that were revoked.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn revoked_among<'a>(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashSet<String>, DbError> {
+    let sql = tx.either(
+        "select key_id from api_keys where revoked_at is not null
+         and key_id in (select v from jsonb_to_recordset($1) as r(v text))",
+        "select key_id from api_keys where revoked_at is not null
+         and key_id in (select value ->> 'v' from json_each($1))",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(Rows::list(tx.engine(), ids))).await?;
+    rows.iter().map(|row| row.get("key_id")).collect()
+}
+
 /// Up to `limit` keys with ids after `after`, in the order of their ids.
 ///
 /// # Errors

@@ -109,6 +109,12 @@ impl Config {
             rooms.contains(&0),
             "limits.concurrency, limits.long_polls and limits.queue_rows must be at least 1",
         );
+        let streams = [limits.event_streams, limits.event_streams_per_key];
+        refuse(
+            streams.contains(&0) || limits.event_stream_secs == 0,
+            "limits.event_streams, limits.event_streams_per_key and limits.event_stream_secs \
+             must be at least 1",
+        );
         let shares = [limits.transfers, limits.transfers_per_key];
         refuse(
             shares.contains(&0) || limits.miners_per_wallet == 0,
@@ -191,6 +197,12 @@ pub struct RequestLimits {
     pub concurrency: usize,
     /// Long-polls at once.
     pub long_polls: usize,
+    /// Streams of events at once.
+    pub event_streams: usize,
+    /// Those of them that one key may have.
+    pub event_streams_per_key: usize,
+    /// How long one may last before its client has to come back, in seconds.
+    pub event_stream_secs: u64,
     /// Uploads and downloads at once.
     pub transfers: usize,
     /// Those of them that one key may have.
@@ -225,6 +237,9 @@ impl Default for RequestLimits {
             log_bytes: 1024 * 1024,
             concurrency: 512,
             long_polls: 20_000,
+            event_streams: 4096,
+            event_streams_per_key: 64,
+            event_stream_secs: 3600,
             transfers: 64,
             transfers_per_key: 8,
             miners_per_wallet: 1000,
@@ -257,7 +272,7 @@ pub struct Leases {
     /// After a start, how long no lease is taken away: the miners could not renew while nobody
     /// listened. In seconds.
     pub start_grace_secs: u32,
-    /// How often a replica looks for jobs that no notice told it of, in seconds.
+    /// How often a replica looks for jobs and events that no notice told it of, in seconds.
     pub look_secs: u32,
     /// Silence after which a miner is shown as OFFLINE, in heartbeat intervals.
     pub offline_after: u32,
@@ -384,6 +399,7 @@ mod tests {
         };
         assert!(problem(|c| c.limits.client_per_minute = 0).contains("per_minute"));
         assert!(problem(|c| c.limits.concurrency = 0).contains("concurrency"));
+        assert!(problem(|c| c.limits.event_streams = 0).contains("event_streams"));
         assert!(problem(|c| c.limits.transfers = 0).contains("limits.transfers"));
         assert!(problem(|c| c.limits.transfers_per_key = 0).contains("transfers_per_key"));
         assert!(problem(|c| c.limits.miners_per_wallet = 0).contains("miners_per_wallet"));

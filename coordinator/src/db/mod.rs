@@ -5,6 +5,7 @@
 //! [`Row`] hide that. Set-based statements take their rows as one JSON argument.
 
 mod args;
+mod commits;
 mod error;
 mod notices;
 mod postgres;
@@ -12,13 +13,16 @@ mod rows;
 mod storable;
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use args::{Args, Rows};
+pub use commits::{Changes, Commits};
 pub use error::DbError;
 pub use notices::Notices;
 pub use postgres::ANSWER_TIMEOUT;
 use postgres::bounded;
+use protocol::JobId;
 pub use rows::{Column, Row};
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
@@ -44,6 +48,7 @@ pub enum Engine {
 #[derive(Debug, Clone)]
 pub struct Db {
     pools: Pools,
+    commits: Arc<Commits>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +103,7 @@ impl Db {
             Engine::Postgres => Pools::Postgres(postgres::pool(url, max_connections)?),
             Engine::Sqlite => sqlite(url, max_connections)?,
         };
-        Ok(Self { pools })
+        Ok(Self { pools, commits: Arc::new(Commits::new()) })
     }
 
     /// Which engine this is.
@@ -133,7 +138,7 @@ impl Db {
                 Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
             }
         };
-        Ok(Tx { inner })
+        Ok(self.tx(inner))
     }
 
     /// Begins a transaction that only reads.
@@ -145,7 +150,16 @@ impl Db {
             Pools::Postgres(pool) => Inner::Postgres(bounded(ANSWER_TIMEOUT, pool.begin()).await?),
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
         };
-        Ok(Tx { inner })
+        Ok(self.tx(inner))
+    }
+
+    fn tx(&self, inner: Inner) -> Tx {
+        Tx { inner, changed: Vec::new(), commits: Arc::clone(&self.commits) }
+    }
+
+    /// What transactions of this process change, as they commit.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     /// Whether the database answers.
@@ -219,6 +233,8 @@ pub async fn again<T, Try: Future<Output = Result<T, DbError>>>(
 #[derive(Debug)]
 pub struct Tx {
     inner: Inner,
+    changed: Vec<(JobId, bool)>,
+    commits: Arc<Commits>,
 }
 
 #[derive(Debug)]
@@ -318,6 +334,17 @@ impl Tx {
         })
     }
 
+    /// Notes that a job has new events; `elsewhere`: somebody follows it at another replica. Told
+    /// to [`Commits`] if the transaction commits.
+    pub fn changed(&mut self, job: JobId, elsewhere: bool) {
+        self.changed.push((job, elsewhere));
+    }
+
+    /// Who this process is among those that share the database.
+    pub fn replica(&self) -> uuid::Uuid {
+        self.commits.replica()
+    }
+
     /// Commits.
     ///
     /// # Errors
@@ -327,6 +354,7 @@ impl Tx {
             Inner::Postgres(tx) => bounded(ANSWER_TIMEOUT, tx.commit()).await?,
             Inner::Sqlite(tx) => tx.commit().await?,
         }
+        self.commits.add(self.changed);
         Ok(())
     }
 }

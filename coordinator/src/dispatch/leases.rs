@@ -363,17 +363,31 @@ impl Sheet {
             pct: None,
             note: None,
             event_seq: row.event_seq,
+            progress_at: row.progress_at,
         });
         change.state = row.state;
-        change.event_seq = row.event_seq;
         if let What::Progress { pct, note } = &touch.what {
             change.pct = pct.or(change.pct);
             change.note = note.clone().or_else(|| change.note.take());
+            if is_worth_an_event(row, self.now) && (pct.is_some() || note.is_some()) {
+                row.event_seq += 1;
+                row.progress_at = Some(self.now);
+                let said = (*pct, note.as_deref());
+                self.events.push(Event::progress(row.job_id, row.event_seq, self.now, said));
+            }
         }
+        change.event_seq = row.event_seq;
+        change.progress_at = row.progress_at;
         let lease =
             Lease { token: holder.token, fence: row.fence, expires_at, deadline: holder.deadline };
         Ok(Touched::Held(Acked { state: row.state, lease }))
     }
+}
+
+/// A miner may say how far it is as often as it likes; history has it once a second.
+fn is_worth_an_event(row: &LeaseRow, now: Timestamp) -> bool {
+    // A clock that went back silences nobody.
+    row.progress_at.is_none_or(|last| now < last || now >= last.plus_secs(1))
 }
 
 /// The first `bytes` bytes of a text, at a border of characters.

@@ -9,8 +9,8 @@
 mod claim;
 mod deal;
 pub mod leases;
+pub mod log;
 pub mod matching;
-mod replicas;
 pub mod store;
 mod takes;
 pub mod why;
@@ -32,6 +32,7 @@ use crate::controls::Switchboard;
 use crate::db::{Db, DbError};
 use crate::error::ApiError;
 use crate::miners::Miner;
+use crate::replicas::Replicas;
 
 /// Above this many classes, those without jobs are forgotten.
 const MAX_CLASSES: usize = 10_000;
@@ -41,6 +42,7 @@ const MAX_CLASSES: usize = 10_000;
 pub struct Dispatch {
     shared: Arc<Shared>,
     controls: Switchboard,
+    replicas: Arc<Replicas>,
     asks: mpsc::Sender<Ask>,
     leases: leases::Leases,
 }
@@ -50,7 +52,6 @@ pub struct Dispatch {
 struct Shared {
     board: Mutex<Board>,
     wake: Notify,
-    outgoing_wake: Notify,
 }
 
 /// Which classes there are, and which may have a queued job.
@@ -60,8 +61,6 @@ struct Board {
     /// With the number of the wake-up that last made it ready.
     ready: HashMap<i32, u64>,
     wakes: u64,
-    /// Classes that other replicas have not been told of yet.
-    outgoing: BTreeSet<i32>,
     draining: bool,
 }
 
@@ -114,6 +113,7 @@ impl Dispatch {
         clock: Clock,
         config: Arc<Config>,
         controls: Switchboard,
+        replicas: Arc<Replicas>,
     ) -> Result<Self, DbError> {
         let shared = Arc::new(Shared::default());
         refresh(&db, &shared).await?;
@@ -129,8 +129,7 @@ impl Dispatch {
             takes: Takes::default(),
         };
         tokio::spawn(counter.run());
-        replicas::start(&db, &shared);
-        Ok(Self { shared, controls, asks, leases })
+        Ok(Self { shared, controls, replicas, asks, leases })
     }
 
     /// The next job for a miner, waiting for one up to `wait`; `None` where there is none.
@@ -166,10 +165,18 @@ impl Dispatch {
         }
         let mut board = self.shared.board();
         board.make_ready(&classes);
-        board.outgoing.extend(classes);
         drop(board);
         self.shared.wake.notify_one();
-        self.shared.outgoing_wake.notify_one();
+        self.replicas.tell_classes(classes);
+    }
+
+    /// Another replica says that classes have a queued job; `None`: some may.
+    pub async fn heard(&self, db: &Db, classes: Option<&[i32]>) {
+        let known = classes.is_some_and(|classes| self.shared.wake_known(classes));
+        if !known && let Err(error) = refresh(db, &self.shared).await {
+            tracing::debug!(%error, "cannot look for work");
+        }
+        self.shared.wake.notify_one();
     }
 
     /// Classes that did not exist before.

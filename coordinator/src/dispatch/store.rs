@@ -68,6 +68,8 @@ pub struct LeaseRow {
     pub event_seq: i32,
     /// When it lapses unless somebody takes it.
     pub expires_at: Timestamp,
+    /// When its progress was last written down as an event.
+    pub progress_at: Option<Timestamp>,
 }
 
 /// Who holds, or last held, a job.
@@ -415,13 +417,13 @@ pub async fn lock(
     }
     let sql = tx.either(
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-                q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
-                q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+                q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
+                q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = q.miner_no
          where q.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-                q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
-                q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+                q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
+                q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = q.miner_no
          where q.job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -437,8 +439,8 @@ pub async fn lock(
 pub async fn find(tx: &mut Tx, job_id: JobId) -> Result<Option<LeaseRow>, DbError> {
     let sql =
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
-            q.event_seq, q.expires_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at, q.lease_expires_at,
-            q.deadline_at, m.miner_id, m.wallet, m.pubkey
+            q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
+            q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no where q.job_id = $1";
     let row = tx.row(sql, Args::new().with(job_id)).await?;
     row.as_ref().map(lease_row).transpose()
@@ -472,6 +474,7 @@ fn lease_row(row: &Row) -> Result<LeaseRow, DbError> {
         excluded: row.json("excluded")?,
         event_seq: row.get("event_seq")?,
         expires_at: row.get("expires_at")?,
+        progress_at: row.get("progress_at")?,
     })
 }
 
@@ -490,6 +493,8 @@ pub struct Change {
     pub note: Option<String>,
     /// The number of its last event after this.
     pub event_seq: i32,
+    /// When its progress was last written down as an event.
+    pub progress_at: Option<Timestamp>,
 }
 
 /// Writes changes of held jobs.
@@ -509,17 +514,19 @@ pub async fn change(tx: &mut Tx, changes: &[Change]) -> Result<(), DbError> {
             .set("pct", change.pct)
             .set("note", change.note.clone())
             .set("event_seq", change.event_seq)
+            .set("progress_at", change.progress_at)
             .done();
     }
     let sql = tx.either(
         "update queue q set state = r.state, lease_expires_at = r.expires_at,
-             pct = coalesce(r.pct, q.pct), note = coalesce(r.note, q.note), event_seq = r.event_seq
+             pct = coalesce(r.pct, q.pct), note = coalesce(r.note, q.note), event_seq = r.event_seq,
+             progress_at = r.progress_at
          from jsonb_to_recordset($1) as r(job_id uuid, state text, expires_at timestamptz,
-             pct smallint, note text, event_seq int)
+             pct smallint, note text, event_seq int, progress_at timestamptz)
          where q.job_id = r.job_id",
         "update queue set state = r.value ->> 'state', lease_expires_at = r.value ->> 'expires_at',
              pct = coalesce(r.value ->> 'pct', pct), note = coalesce(r.value ->> 'note', note),
-             event_seq = r.value ->> 'event_seq'
+             event_seq = r.value ->> 'event_seq', progress_at = r.value ->> 'progress_at'
          from json_each($1) r where job_id = r.value ->> 'job_id'",
     );
     let changed = tx.execute(sql, Args::new().with_rows(rows)).await?;

@@ -6,16 +6,12 @@ use axum::response::Response;
 use protocol::Proof;
 use protocol::miner::{Ack, Fail, LogChunk, LogReply, Progress, ProgressReply};
 
-use super::store;
 use crate::accounts::Caller;
 use crate::app::SharedApp;
-use crate::dispatch::leases;
+use crate::dispatch::{leases, log};
 use crate::error::ApiError;
 use crate::settlement;
 use crate::wire::{Body, JobPath, Reply, answered};
-
-/// The largest chunk of a log, in bytes.
-const MAX_CHUNK: usize = 64 * 1024;
 
 /// `POST /v1/miner/jobs/{id}/ack`.
 ///
@@ -58,21 +54,8 @@ pub async fn logs(
     body: Body<LogChunk>,
 ) -> Result<Reply<LogReply>, ApiError> {
     caller.wallet()?;
-    let mut chunk = body.value;
-    if chunk.text.len() > MAX_CHUNK {
-        return Err(ApiError::field("text", format!("must be at most {MAX_CHUNK} bytes")));
-    }
-    if chunk.seq < 0 {
-        return Err(ApiError::field("seq", "must not be negative"));
-    }
-    // Programs print what they like; PostgreSQL's text has no U+0000.
-    chunk.text = chunk.text.replace('\0', "\u{fffd}");
-    let held = leases::held(&app, &caller, job, chunk.lease_token).await?;
-    let mut tx = app.db.write().await?;
-    let cap = app.config.limits.log_bytes;
-    let accepted = store::append_log(&mut tx, app.now(), (job, held.fence), &chunk, cap).await?;
-    tx.commit().await?;
-    Ok(Reply(StatusCode::OK, LogReply { accepted }))
+    let reply = log::append(&app, &caller, job, body.value).await?;
+    Ok(Reply(StatusCode::OK, reply))
 }
 
 /// `POST /v1/miner/jobs/{id}/fail`.

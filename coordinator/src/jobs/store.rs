@@ -1,11 +1,11 @@
 //! The SQL of jobs as their clients and operators see them. What changes a job is in the corridors;
-//! only logs are written, and what a finished job left is removed, here.
+//! here only what a finished job left is removed.
 
 use std::collections::HashMap;
 
 use protocol::client::{JobError, JobView, ProgressView};
 use protocol::job::{Price, UnitType};
-use protocol::miner::{LogChunk, StoredArtifact};
+use protocol::miner::StoredArtifact;
 use protocol::{Amount, JobId, JobState, Name, Sha256Hex, Timestamp};
 use sea_query::{Asterisk, Expr, ExprTrait as _, Order, Query, SelectStatement, Value as Bound};
 use serde_json::{Map, Value};
@@ -243,41 +243,4 @@ pub async fn remove_output(tx: &mut Tx, job: JobId) -> Result<Vec<String>, DbErr
     let sql = "delete from artifacts where job_id = $1 returning location";
     let rows = tx.rows(sql, job_id()).await?;
     rows.iter().map(|row| row.get("location")).collect()
-}
-
-/// Beside its text, what a chunk of a log counts, in bytes: a million empty chunks are not free.
-const CHUNK_COST: i64 = 256;
-
-/// Appends to the log of an attempt, up to `cap` bytes; a chunk that is there already is left as
-/// it is. `false`: the log is full.
-///
-/// # Errors
-/// Where the database fails.
-pub async fn append_log(
-    tx: &mut Tx,
-    now: Timestamp,
-    (job, fence): (JobId, i64),
-    chunk: &LogChunk,
-    cap: i64,
-) -> Result<bool, DbError> {
-    let sql = "select cast(coalesce(sum(octet_length(body) + $3), 0) as bigint) as used
-               from job_logs where job_id = $1 and fence = $2";
-    let args = Args::new().with(job).with(fence).with(CHUNK_COST);
-    let used: i64 = tx.row(sql, args).await?.map_or(Ok(0), |row| row.get("used"))?;
-    let size = i64::try_from(chunk.text.len()).unwrap_or(i64::MAX);
-    if used.saturating_add(size).saturating_add(CHUNK_COST) > cap {
-        return Ok(false);
-    }
-    let sql = "insert into job_logs (job_id, fence, seq, stream, at, body)
-               values ($1, $2, $3, $4, $5, $6)
-               on conflict (job_id, fence, seq) do nothing";
-    let args = Args::new()
-        .with(job)
-        .with(fence)
-        .with(chunk.seq)
-        .with(chunk.stream.as_str())
-        .with(now)
-        .with(chunk.text.as_str());
-    tx.execute(sql, args).await?;
-    Ok(true)
 }

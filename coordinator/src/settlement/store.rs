@@ -115,20 +115,30 @@ pub async fn end(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Result<(), 
         })
         .collect();
     close_attempts(tx, now, &closed).await?;
+    let paid = endings.iter().filter(|ending| ending.receipt_id.is_some());
+    let paid = paid.map(|ending| (ending.row.job_id, ending.row.fence, ending.row.event_seq));
+    // Before the last event, so that whoever follows has all of the log when it comes.
+    let last = events::store::hand_out_logs(tx, now, paid).await?;
     let events: Vec<Event> = endings
         .iter()
         .map(|ending| {
             let row = &ending.row;
-            let error = ending.error.as_ref().map(|(code, text)| json!([code, text]));
+            let error = ending.error.as_ref().map(failure);
             let more = json!({
                 "attempt": row.attempt, "error": error, "receipt_id": ending.receipt_id,
             });
-            Event::state(row.job_id, row.event_seq + 1, now, ending.outcome, more)
+            let last = last.get(&row.job_id).copied().unwrap_or(row.event_seq);
+            Event::state(row.job_id, last + 1, now, ending.outcome, more)
         })
         .collect();
     events::store::append(tx, &events).await?;
     let unpaid = endings.iter().filter(|ending| ending.outcome != JobState::Completed);
     release(tx, now, unpaid.map(|ending| ending.row.job_id)).await
+}
+
+/// A failure, as an event tells it.
+fn failure((code, message): &(String, String)) -> Value {
+    json!({ "code": code, "message": message })
 }
 
 async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Result<(), DbError> {
@@ -365,7 +375,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
         .map(|requeue| {
             let row = &requeue.row;
             let more = json!({
-                "attempt": requeue.attempt, "error": [requeue.error.0, requeue.error.1],
+                "attempt": requeue.attempt, "error": failure(&requeue.error),
                 "due_at": requeue.due_at,
             });
             Event::state(row.job_id, row.event_seq + 1, now, JobState::Queued, more)

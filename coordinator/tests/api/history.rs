@@ -41,7 +41,7 @@ async fn step(
     let pick = |rng: &mut StdRng, taken: &[(usize, Job)]| {
         (!taken.is_empty()).then(|| taken[rng.random_range(0..taken.len())].clone())
     };
-    match rng.random_range(0..10) {
+    match rng.random_range(0..12) {
         0 | 1 => {
             let job = json!({"workload": "hash", "priority": rng.random_range(0..10)});
             submitted.push(client.submit(job).await);
@@ -77,6 +77,20 @@ async fn step(
                 client.cancel(*id).await;
             }
         }
+        9 => {
+            if let Some((owner, job)) = pick(rng, taken) {
+                let pct = rng.random_range(0..100);
+                miners[owner].about(&job, "progress", json!({ "pct": pct })).await;
+            }
+        }
+        10 => {
+            if let Some((owner, job)) = pick(rng, taken) {
+                let text = "x".repeat(rng.random_range(0..3000));
+                let seq = rng.random_range(0..9);
+                let chunk = json!({"stream": "stderr", "seq": seq, "text": text});
+                miners[owner].about(&job, "logs", chunk).await;
+            }
+        }
         _ => {
             app.advance(rng.random_range(1..40));
             app.sweep().await;
@@ -86,11 +100,15 @@ async fn step(
 
 async fn check_history(app: &TestApp, client: &Client<'_>, id: JobId, seed: u64) {
     let mut tx = app.app.db.read().await.unwrap();
-    let sql = "select seq, data from job_events where job_id = $1 order by seq";
+    let sql = "select seq, kind, data from job_events where job_id = $1 order by seq";
     let rows = tx.rows(sql, Args::new().with(id)).await.unwrap();
     let mut before: Option<JobState> = None;
     for (i, row) in rows.iter().enumerate() {
         assert_eq!(row.get::<i32>("seq").unwrap() as usize, i + 1, "seed {seed}: a gap in {id}");
+        if row.get::<String>("kind").unwrap() != "state" {
+            assert!(before.is_some(), "seed {seed}: {id} begins with something else");
+            continue;
+        }
         let data: Value = row.get("data").unwrap();
         let state: JobState = serde_json::from_value(data["state"].clone()).unwrap();
         match before {

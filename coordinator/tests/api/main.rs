@@ -13,6 +13,7 @@ mod books;
 mod controls;
 mod edge;
 mod errors;
+mod events;
 mod exactly_once;
 mod fairness;
 mod history;

@@ -40,7 +40,13 @@ pub struct TestApp {
     /// Where the artifacts are.
     pub dir: TempDir,
     sweeper: tokio::sync::Mutex<Sweeper>,
-    _database: Option<PostgresDatabase>,
+    database: Option<PostgresDatabase>,
+}
+
+/// A second coordinator on the same database.
+pub struct Replica {
+    pub app: SharedApp,
+    pub router: Router,
 }
 
 impl TestApp {
@@ -91,8 +97,23 @@ impl TestApp {
             clock,
             admin_key,
             dir,
-            _database: database,
+            database,
         }
+    }
+
+    /// Another replica, with connections of its own and the same clock, settings and files.
+    pub async fn replica(&self) -> Replica {
+        let database = self.database.as_ref().expect("replicas share a PostgreSQL");
+        let parts = Parts {
+            config: (*self.app.config).clone(),
+            db: Db::open(&database.url, 4).unwrap(),
+            clock: self.clock.clone(),
+            auth: Auth::keys(),
+            artifacts: self.app.artifacts.clone(),
+            attestor: self.app.attestor.clone(),
+        };
+        let app = App::start(parts).await.unwrap();
+        Replica { router: router(app.clone()), app }
     }
 
     pub fn engine(&self) -> Engine {
