@@ -174,3 +174,36 @@ free_port() {
     done
     printf '%s\n' "$port"
 }
+
+# --- S3 ---------------------------------------------------------------------------------------
+
+export S3_URL=
+
+# start_s3 DIR: moto's S3, which keeps everything in memory, on a free port of the loopback
+# interface; with its files in DIR. `MOTO` names a moto_server to use; else the one on the path is,
+# else one is installed into DIR. Sets S3_URL.
+start_s3() {
+    local dir=$1 moto=${MOTO-} port pid tries
+    mkdir -p "$dir"
+    [[ -n $moto ]] || moto=$(command -v moto_server || true)
+    if [[ -z $moto ]]; then
+        need python3 python3 '/usr/lib/python3*/ensurepip' python3-venv
+        say "installing: moto"
+        python3 -m venv "$dir/venv"
+        "$dir/venv/bin/pip" --quiet --disable-pip-version-check install 'moto[s3,server]==5.*'
+        moto=$dir/venv/bin/moto_server
+    fi
+    port=$(free_port)
+    "$moto" -H 127.0.0.1 -p "$port" >"$dir/log" 2>&1 &
+    pid=$!
+    at_end kill "$pid"
+    for ((tries = 0; tries < 300; tries++)); do
+        if curl --silent --noproxy '*' --fail --output /dev/null "http://127.0.0.1:$port/"; then
+            S3_URL=http://127.0.0.1:$port
+            return
+        fi
+        kill -0 "$pid" 2>/dev/null || die "$moto does not run: $(tail -n 3 "$dir/log")"
+        sleep 0.1
+    done
+    die "$moto does not answer"
+}

@@ -125,7 +125,13 @@ fn streamed(body: Body, place: Place, until: Instant) -> Body {
         let _place = place;
         let mut body = body.into_data_stream();
         let sending = async {
-            while let Some(chunk) = body.next().await {
+            loop {
+                // Who hung up while nothing was to be sent keeps no place either.
+                let chunk = tokio::select! {
+                    chunk = body.next() => chunk,
+                    () = sender.closed() => None,
+                };
+                let Some(chunk) = chunk else { break };
                 if sender.send(chunk).await.is_err() {
                     break;
                 }

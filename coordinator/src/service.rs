@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App, Clock, Parts, SharedApp};
 use crate::artifacts::Artifacts;
+use crate::artifacts::place::{self, PlaceError};
 use crate::attestor::{self, KeyError};
 use crate::auth::Auth;
 use crate::config::Config;
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// The key that attests receipts cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
+    /// The store of files cannot be used, or is not the database's.
+    #[error("{0}")]
+    Place(#[from] PlaceError),
     /// The database holds another schema than this build's.
     #[error("schema: {0}")]
     Schema(MigrateError),
@@ -57,7 +61,8 @@ pub enum ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     make_private(&config.data_dir)?;
     let attestor = attestor::open(&config.data_dir, app::random_bytes())?;
-    let artifacts = Artifacts::local(&config.data_dir.join("artifacts"))?;
+    let artifacts = place::open(&config)?;
+    artifacts.probe().await?;
     let db = Db::open(&config.database_url(), config.max_connections())?;
     let key_id = signing::key_id(&attestor.verifying_key());
     let front = Front::new(db.clone(), Clock::System, key_id);
@@ -183,6 +188,7 @@ async fn open(house: Opening) -> Result<SharedApp, ServeError> {
             Err(NotYet::Schema(error)) if is_final(&error) => {
                 return Err(ServeError::Schema(error));
             }
+            Err(NotYet::Place(error @ PlaceError::Foreign { .. })) => return Err(error.into()),
             Err(error) => error,
         };
         tracing::warn!(%error, retry_ms = wait.as_millis(), "the database is not there yet");
@@ -197,11 +203,14 @@ enum NotYet {
     Schema(#[from] MigrateError),
     #[error("{0}")]
     Db(#[from] DbError),
+    #[error("{0}")]
+    Place(#[from] PlaceError),
 }
 
 impl Opening {
     async fn try_once(&self) -> Result<SharedApp, NotYet> {
         self.db.migrate().await?;
+        self.artifacts.check_mark(&self.db, Clock::System.now()).await?;
         let parts = Parts {
             config: self.config.clone(),
             db: self.db.clone(),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::db::DbError;
-use crate::{events, settlement};
+use crate::{events, retention, settlement};
 
 /// How often.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -34,6 +34,9 @@ const CLASS_SECS: i64 = 600;
 /// How often it is looked for what may be forgotten, in seconds.
 const TIDY_SECS: i64 = 60;
 
+/// How often files and inputs that are nobody's are looked for, in seconds.
+const CLEAR_SECS: i64 = 3600;
+
 /// What a sweep remembers until the next.
 #[derive(Debug)]
 pub struct Sweeper {
@@ -41,13 +44,17 @@ pub struct Sweeper {
     listening_since: Timestamp,
     swept_at: Timestamp,
     tidied_at: Timestamp,
+    /// When it was last looked for files and inputs that are nobody's; `None`: not yet.
+    cleared_at: Option<Timestamp>,
+    /// From which part of the store on they are looked for.
+    shard: usize,
 }
 
 impl Sweeper {
     /// A sweeper that starts now.
     pub fn new(app: &App) -> Self {
         let now = app.now();
-        Self { listening_since: now, swept_at: now, tidied_at: now }
+        Self { listening_since: now, swept_at: now, tidied_at: now, cleared_at: None, shard: 0 }
     }
 
     /// Sweeps every second until it is told to stop.
@@ -93,6 +100,12 @@ impl Sweeper {
         if now >= self.tidied_at.plus_secs(TIDY_SECS) {
             self.tidied_at = now;
             tidy(app, now).await?;
+            retention::clear_outputs(app, now).await?;
+            if self.cleared_at.is_none_or(|last| now >= last.plus_secs(CLEAR_SECS)) {
+                self.cleared_at = Some(now);
+                retention::clear_inputs(app, now).await?;
+                self.shard = retention::clear_orphans(app, now, self.shard).await?;
+            }
         }
         Ok(())
     }

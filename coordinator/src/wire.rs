@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, idempotency};
 use crate::error::ApiError;
+use crate::nearest::nearest;
 
 /// A JSON body, and the request's idempotency key if it carries one.
 #[derive(Debug)]
@@ -155,7 +156,15 @@ fn bad_query(rejection: QueryRejection) -> ApiError {
     let text = rejection.body_text();
     let text = text.split_once(": ").map_or(text.as_str(), |(_, text)| text);
     let (path, message) = text.split_once(": ").unwrap_or(("", text));
-    ApiError::param(&field_name(path, message), message)
+    let meant = meant(message).map(|name| format!(" (did you mean `{name}`?)"));
+    ApiError::param(&field_name(path, message), format!("{message}{}", meant.unwrap_or_default()))
+}
+
+/// What somebody who wrote an unknown name probably meant, out of serde's list of those it knows.
+fn meant(message: &str) -> Option<&str> {
+    let mut names = message.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = names.next()?;
+    nearest(unknown, names)
 }
 
 /// The `{id}` of a job's path. What is no job id is the id of no job.
@@ -285,6 +294,14 @@ mod tests {
         assert_eq!(refusal(r#"{"miner_id":"m","mode":"cpu","gpu":2}"#), invalid("gpu"));
         let nested = r#"{"miner_id":"m","mode":"cpu","gpu":0,"capabilities":{"miner_id":"m"}}"#;
         assert_eq!(refusal(nested), invalid("capabilities.mode"));
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_the_nearest_name() {
+        let text = "unknown field `stat`, expected one of `state`, `since`, `limit`";
+        assert_eq!(meant(text), Some("state"));
+        assert_eq!(meant("unknown field `zzzzzzz`, expected `state`"), None);
+        assert_eq!(meant("invalid digit found in string"), None);
     }
 
     #[test]

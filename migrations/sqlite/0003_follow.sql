@@ -15,13 +15,17 @@ create table followers (
     primary key (job_id, replica)
 ) strict;
 
--- Ended jobs by how they ended: a client's all, and for operators the few that did not complete.
-create index jobs_ended on jobs (client_id, outcome, job_id) where outcome is not null;
+-- A client's jobs by how they ended, and those that have not; for operators the few that did not
+-- complete.
+create index jobs_by_outcome on jobs (client_id, outcome, job_id);
 create index jobs_not_completed on jobs (outcome, job_id)
     where outcome in ('FAILED', 'CANCELED', 'EXPIRED');
 -- What retention still has to clear.
 create index jobs_with_tail on jobs (job_id) where logs_tail is not null;
 create index inputs_by_age on inputs (created_at);
+-- Whether a file that lies in the store is anybody's.
+create index artifacts_by_location on artifacts (location);
+create index inputs_by_location on inputs (location);
 
 -- Which store has the files: one row. A replica that finds another mark in its own store is not
 -- looking at the same files.

@@ -116,6 +116,8 @@ codes! {
         PayloadTooLarge = "PAYLOAD_TOO_LARGE",
         /// 415: the body's content type is not the one expected.
         UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+        /// 416: the file is shorter than the range that was asked for.
+        RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE",
         /// 422: a field is missing, malformed or out of range; `details.field` names it.
         InvalidPayload = "INVALID_PAYLOAD",
         /// 422: bytes do not have the hash that was stated.
@@ -174,6 +176,7 @@ impl ErrorCode {
             | Self::IdempotencyInFlight => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::InvalidPayload
             | Self::HashMismatch
             | Self::BadSignature

@@ -2,16 +2,21 @@
 //!
 //! The bytes live in an object store under names of our own, which never come from outside; rows
 //! say whose they are. A file counts once its row is committed; until then it goes away by itself,
-//! or, where the process died, with the next start.
+//! or, where the process died, when it has become old.
 
+pub mod place;
 pub mod routes;
+mod sending;
 pub mod store;
+mod tidy;
 mod upload;
 
+use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -20,9 +25,12 @@ use futures_util::{Stream, StreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use object_store::{
+    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, WriteMultipart,
+};
 use protocol::{ErrorCode, Sha256Hex};
 use sha2::{Digest as _, Sha256};
+pub use tidy::SHARDS;
 use tracing::Instrument as _;
 use ulid::Ulid;
 
@@ -40,9 +48,20 @@ const INCOMING: &str = "incoming";
 const MIB: u64 = 1024 * 1024;
 
 /// Where the bytes of files are kept.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Artifacts {
     objects: Arc<dyn ObjectStore>,
+    /// How much of an upload is held in memory before it goes to the store, in bytes.
+    chunk_bytes: usize,
+    /// The directory, where it is one.
+    dir: Option<PathBuf>,
+}
+
+/// Without what the store knows: its keys are among it.
+impl fmt::Debug for Artifacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Artifacts").field("dir", &self.dir).finish_non_exhaustive()
+    }
 }
 
 /// What kind of file it is: the first part of its name in the store.
@@ -52,6 +71,15 @@ pub enum Kind {
     Artifact,
     /// Uploaded by a client.
     Input,
+}
+
+impl Kind {
+    const fn area(self) -> &'static str {
+        match self {
+            Self::Artifact => "artifacts",
+            Self::Input => "inputs",
+        }
+    }
 }
 
 /// A file in the store that no row names yet: dropped before [`commit`], it is removed.
@@ -69,25 +97,21 @@ pub struct Unclaimed {
 }
 
 impl Artifacts {
-    /// A directory, made if it is not there, for this user alone. Uploads that a killed process
-    /// left unfinished are removed; should another process be at one, its sender sends it again.
+    /// A directory, made if it is not there, for this user alone.
     ///
     /// # Errors
     /// Where it cannot be made.
     pub fn local(dir: &FilePath) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        match std::fs::remove_dir_all(dir.join(INCOMING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         // A miner deletes its copy once its proof was accepted: ours must survive a power cut.
         let files = LocalFileSystem::new_with_prefix(dir).map_err(io::Error::other)?;
-        Ok(Self { objects: Arc::new(files.with_fsync(true)) })
+        let objects = Arc::new(files.with_fsync(true));
+        Ok(Self { objects, chunk_bytes: CHUNK_BYTES, dir: Some(dir.to_owned()) })
     }
 
     /// This process's memory.
     pub fn memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()) }
+        Self { objects: Arc::new(InMemory::new()), chunk_bytes: CHUNK_BYTES, dir: None }
     }
 
     /// Streams `chunks` into the store, hashing on the way.
@@ -103,10 +127,10 @@ impl Artifacts {
     ) -> Result<Unclaimed, ApiError> {
         let (at, location) = new_locations(kind);
         let upload = self.objects.put_multipart(&at).await.map_err(store_failed)?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, CHUNK_BYTES);
+        let writer = WriteMultipart::new_with_chunk_size(upload, self.chunk_bytes);
+        let mut writing = Writing(Some(writer));
         let mut hash = Sha256::new();
         let mut size: u64 = 0;
-        // Leaving early drops the writer, which takes what it wrote with it.
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             size = size.saturating_add(chunk.len() as u64);
@@ -114,10 +138,14 @@ impl Artifacts {
                 return Err(too_large(max_bytes));
             }
             hash.update(&chunk);
-            writer.wait_for_capacity(1).await.map_err(store_failed)?;
-            writer.write(&chunk);
+            if let Some(writer) = &mut writing.0 {
+                writer.wait_for_capacity(1).await.map_err(store_failed)?;
+                writer.write(&chunk);
+            }
         }
-        writer.finish().await.map_err(store_failed)?;
+        if let Some(writer) = writing.0.take() {
+            writer.finish().await.map_err(store_failed)?;
+        }
         Ok(Unclaimed {
             artifacts: self.clone(),
             at: Some(at),
@@ -127,15 +155,18 @@ impl Artifacts {
         })
     }
 
-    /// Streams a file out of the store.
+    /// Streams a file, or a range of its bytes, out of the store.
     ///
     /// # Errors
     /// `INTERNAL` where it is not there although a row says so, or the store fails.
     pub async fn open(
         &self,
         location: &str,
+        range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, ApiError> {
-        let found = self.objects.get(&Path::from(location)).await.map_err(store_failed)?;
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let path = Path::from(location);
+        let found = self.objects.get_opts(&path, options).await.map_err(store_failed)?;
         Ok(found.into_stream())
     }
 
@@ -191,6 +222,22 @@ impl Unclaimed {
     }
 }
 
+/// An upload that the store shall forget unless it is finished.
+struct Writing(Option<WriteMultipart>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let Some(writer) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = writer.abort().await {
+                    tracing::warn!(%error, "an unfinished upload could not be removed");
+                }
+            });
+        }
+    }
+}
+
 impl Drop for Unclaimed {
     fn drop(&mut self) {
         let Some(at) = self.at.take() else { return };
@@ -239,10 +286,7 @@ async fn outliving<T: Send + 'static>(
 
 /// Where a new file arrives, and where it is to be.
 fn new_locations(kind: Kind) -> (Path, Path) {
-    let area = match kind {
-        Kind::Artifact => "artifacts",
-        Kind::Input => "inputs",
-    };
+    let area = kind.area();
     let id = Ulid(random_u128()).to_string();
     // Two levels, so that no directory gets a million entries.
     let location = format!("{area}/{}/{id}", &id[id.len() - 2..]);
@@ -296,9 +340,12 @@ mod tests {
         let location = stored.location().to_owned();
         stored.place().await.unwrap();
         assert_eq!(stored.claim().map(String::from), Some(location.clone()));
-        let out: Vec<_> = artifacts.open(&location).await.unwrap().collect().await;
+        let out: Vec<_> = artifacts.open(&location, None).await.unwrap().collect().await;
         let out: Vec<u8> = out.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
         assert_eq!(out, b"hello world\n");
+        let part: Vec<_> = artifacts.open(&location, Some(6..11)).await.unwrap().collect().await;
+        let part: Vec<u8> = part.into_iter().flat_map(|chunk| chunk.unwrap().to_vec()).collect();
+        assert_eq!(part, b"world");
         artifacts.remove(&[location.clone(), location]).await;
         assert_eq!(files(dir.path()), 0);
     }
@@ -328,20 +375,6 @@ mod tests {
         stored.place().await.unwrap();
         drop(stored);
         until_gone(dir.path()).await;
-    }
-
-    #[tokio::test]
-    async fn what_a_killed_process_left_is_removed_at_the_next_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = Artifacts::local(dir.path()).unwrap();
-        let mut kept = artifacts.put(Kind::Input, 5, chunks(&["kept"])).await.unwrap();
-        kept.place().await.unwrap();
-        assert!(kept.claim().is_some());
-        // Never dropped: as if the process had ended here.
-        std::mem::forget(artifacts.put(Kind::Input, 5, chunks(&["lost"])).await.unwrap());
-        assert_eq!(files(dir.path()), 2);
-        Artifacts::local(dir.path()).unwrap();
-        assert_eq!(files(dir.path()), 1);
     }
 
     #[tokio::test]

@@ -1,16 +1,16 @@
 //! The HTTP of files: miners upload artifacts and fetch inputs, clients the other way round.
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use futures_util::StreamExt as _;
-use protocol::client::{ArtifactList, StoredInput, download_name};
+use protocol::client::{ArtifactList, StoredInput};
 use protocol::miner::Uploaded;
 use protocol::{ErrorCode, JobId, LeaseToken, Name, Sha256Hex};
 use serde::Deserialize;
 
-use super::store::{self, Sendable};
+use super::sending::{self, Asked, SHA256_HEADER};
+use super::store;
 use super::upload::{self, Upload};
 use super::{Kind, MIB, Unclaimed, commit, outliving};
 use crate::accounts::{Binding, Caller};
@@ -18,9 +18,6 @@ use crate::app::{App, SharedApp};
 use crate::dispatch::leases;
 use crate::error::ApiError;
 use crate::wire::{JobPath, Params, Reply, Segments};
-
-/// The header in which the sender of a file states its hash, and the one in which it is sent.
-const SHA256_HEADER: &str = "x-content-sha256";
 
 /// `POST /v1/miner/jobs/{id}/artifacts`.
 ///
@@ -53,26 +50,34 @@ pub async fn list(
     Ok(Reply(StatusCode::OK, ArtifactList { items }))
 }
 
-/// `GET /v1/jobs/{id}/artifacts/{n}`.
+/// `GET /v1/jobs/{id}/artifacts/{n}`, and `HEAD`: the file, or a range of it.
 ///
 /// # Errors
-/// 403, 404.
+/// 403, 404 (also where it was deleted), 416.
 pub async fn download(
     State(app): State<SharedApp>,
     caller: Caller,
     Segments((job, no)): Segments<(String, String)>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let job: JobId = job.parse().map_err(|_| ApiError::job_not_found())?;
     let no = no.parse().map_err(|_| artifact_not_found())?;
     let client = caller.client()?;
     let mut tx = app.db.read().await?;
-    let known = store::delivered(&mut tx, client, job).await?.is_some();
     let file = store::artifact(&mut tx, client, job, no).await?;
+    let gone = match file {
+        Some(_) => None,
+        None => store::output_was_deleted(&mut tx, client, job).await?,
+    };
     tx.commit().await?;
-    match file {
-        Some(file) => send(&app, file).await,
-        None if known => Err(artifact_not_found()),
-        None => Err(ApiError::job_not_found()),
+    match (file, gone) {
+        (Some(file), _) => sending::send(&app.artifacts, file, &asked).await,
+        (None, Some(true)) => {
+            let message = "the files of the job were deleted";
+            Err(ApiError::new(ErrorCode::ArtifactNotFound, message))
+        }
+        (None, Some(false)) => Err(artifact_not_found()),
+        (None, None) => Err(ApiError::job_not_found()),
     }
 }
 
@@ -129,12 +134,13 @@ pub struct ForJob {
 /// `GET /v1/inputs/{sha256}`: for a miner that holds a job which names it.
 ///
 /// # Errors
-/// 400, 403, 404, 409.
+/// 400, 403, 404, 409, 416.
 pub async fn get_input(
     State(app): State<SharedApp>,
     caller: Caller,
     Segments(sha256): Segments<String>,
     Params(query): Params<ForJob>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let wallet = caller.wallet()?;
     let sha256: Sha256Hex = sha256.parse().map_err(|_| input_not_found())?;
@@ -155,7 +161,7 @@ pub async fn get_input(
     let mut tx = app.db.read().await?;
     let file = store::input(&mut tx, &owner, sha256).await?;
     tx.commit().await?;
-    send(&app, file.ok_or_else(input_not_found)?).await
+    sending::send(&app.artifacts, file.ok_or_else(input_not_found)?, &asked).await
 }
 
 async fn owner_by_lease(
@@ -173,56 +179,4 @@ async fn owner_by_lease(
 fn input_not_found() -> ApiError {
     let message = "none of your jobs names an input of this hash";
     ApiError::new(ErrorCode::InputNotFound, message)
-}
-
-async fn send(app: &App, file: Sendable) -> Result<Response, ApiError> {
-    let body = Body::from_stream(app.artifacts.open(&file.location).await?);
-    let name = file.path.as_ref().map_or("input", download_name);
-    let media_type = file.media_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    let media_type = media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, media_type);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.size_bytes));
-    headers.insert(header::CONTENT_DISPOSITION, disposition(name));
-    // A job chose both content and media type: no browser shall run it as a page of ours.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    if let Ok(hash) = HeaderValue::from_str(&file.sha256.to_string()) {
-        headers.insert(SHA256_HEADER, hash);
-    }
-    Ok(response)
-}
-
-/// An attachment under its own name, for any client (RFC 6266): plain ASCII, and UTF-8 escaped.
-fn disposition(name: &str) -> HeaderValue {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let ascii: String = name.chars().map(plain).collect();
-    let mut value = format!("attachment; filename=\"{ascii}\"");
-    if ascii != name {
-        value.push_str("; filename*=UTF-8''");
-        for byte in name.bytes() {
-            match byte {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' => {
-                    value.push(char::from(byte));
-                }
-                other => value.push_str(&format!("%{other:02X}")),
-            }
-        }
-    }
-    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("attachment"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_downloads_break_no_header() {
-        assert_eq!(disposition("out.txt"), "attachment; filename=\"out.txt\"");
-        assert_eq!(
-            disposition("a\"; x=é"),
-            "attachment; filename=\"a___x__\"; filename*=UTF-8''a%22%3B%20x%3D%C3%A9"
-        );
-    }
 }

@@ -1,11 +1,13 @@
 //! The SQL of files: whose artifacts and inputs are where.
 
+use std::collections::HashSet;
+
 use protocol::id::RelativePath;
 use protocol::miner::StoredArtifact;
 use protocol::{JobId, Name, Sha256Hex, Timestamp};
 
 use super::Unclaimed;
-use crate::db::{Args, DbError, Row, Tx};
+use crate::db::{Args, DbError, Row, Rows, Tx};
 
 /// An artifact about to be recorded.
 #[derive(Debug)]
@@ -176,7 +178,62 @@ pub async fn artifact(
     .transpose()
 }
 
-/// Records an input of a client; `false`: the client has these bytes already.
+/// Whether a client's job completed and what it left was deleted since; `None`: the client has no
+/// such job.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn output_was_deleted(
+    tx: &mut Tx,
+    client: &Name,
+    job: JobId,
+) -> Result<Option<bool>, DbError> {
+    let sql = "select j.outcome = 'COMPLETED' and j.outcome is not null and r.job_id is null
+                   as deleted
+               from jobs j left join job_results r on r.job_id = j.job_id
+               where j.job_id = $1 and j.client_id = $2";
+    let row = tx.row(sql, Args::new().with(job).with(client.as_str())).await?;
+    row.map(|row| Ok(row.get::<Option<bool>>("deleted")?.unwrap_or(false))).transpose()
+}
+
+/// Of these places in the store, those that a row names.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn named(tx: &mut Tx, locations: &[String]) -> Result<HashSet<String>, DbError> {
+    let places = Rows::list(tx.engine(), locations.iter().map(String::as_str));
+    let sql = tx.either(
+        "select r.v as location from jsonb_to_recordset($1) as r(v text)
+         where exists (select 1 from artifacts a where a.location = r.v)
+            or exists (select 1 from inputs i where i.location = r.v)",
+        "select r.value ->> 'v' as location from json_each($1) r
+         where exists (select 1 from artifacts a where a.location = r.value ->> 'v')
+            or exists (select 1 from inputs i where i.location = r.value ->> 'v')",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(places)).await?;
+    rows.iter().map(|row| row.get("location")).collect()
+}
+
+/// The mark of the store that has the files; the first to come sets it.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn mark(
+    tx: &mut Tx,
+    now: Timestamp,
+    first: Option<&str>,
+) -> Result<Option<String>, DbError> {
+    if let Some(first) = first {
+        let sql = "insert into stores (one, mark, made_at) values ($1, $2, $3)
+                   on conflict (one) do nothing";
+        tx.execute(sql, Args::new().with(true).with(first).with(now)).await?;
+    }
+    let row = tx.row("select mark from stores", Args::new()).await?;
+    row.map(|row| row.get("mark")).transpose()
+}
+
+/// Records an input of a client; `false`: the client has these bytes already, and they are as if
+/// they had come now.
 ///
 /// # Errors
 /// Where the database fails.
@@ -188,14 +245,58 @@ pub async fn add_input(
 ) -> Result<bool, DbError> {
     let sql = "insert into inputs (client_id, sha256, size_bytes, location, created_at)
                values ($1, $2, $3, $4, $5)
-               on conflict (client_id, sha256) do nothing";
+               on conflict (client_id, sha256) do update set created_at = excluded.created_at
+               returning location";
     let args = Args::new()
         .with(client.as_str())
         .with(file.sha256)
         .with(file.size_bytes)
         .with(file.location())
         .with(now);
-    Ok(tx.execute(sql, args).await? == 1)
+    let row = tx.row(sql, args).await?;
+    let location: Option<String> = row.map(|row| row.get("location")).transpose()?;
+    Ok(location.as_deref() == Some(file.location()))
+}
+
+/// Removes at most `limit` inputs from before `before` that no live job of their client names;
+/// returns where their files are.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn remove_old_inputs(
+    tx: &mut Tx,
+    before: Timestamp,
+    limit: i64,
+) -> Result<Vec<String>, DbError> {
+    // All inputs of live jobs at once, rather than all live jobs for each input.
+    let sql = tx.either(
+        "with named as materialized (
+             select distinct j.client_id, decode(f ->> 'sha256', 'hex') as sha256
+             from queue q
+             join jobs j on j.job_id = q.job_id
+             join job_specs s on s.job_id = q.job_id
+             cross join jsonb_array_elements(s.spec -> 'input' -> 'files') f
+             where exists (select 1 from inputs where created_at < $1))
+         delete from inputs where (client_id, sha256) in (
+             select i.client_id, i.sha256 from inputs i
+             left join named n on n.client_id = i.client_id and n.sha256 = i.sha256
+             where i.created_at < $1 and n.sha256 is null order by i.created_at limit $2)
+         returning location",
+        "with named as materialized (
+             select distinct j.client_id, unhex(f.value ->> 'sha256') as sha256
+             from queue q
+             join jobs j on j.job_id = q.job_id
+             join job_specs s on s.job_id = q.job_id
+             cross join json_each(s.spec, '$.input.files') f
+             where exists (select 1 from inputs where created_at < $1))
+         delete from inputs where (client_id, sha256) in (
+             select i.client_id, i.sha256 from inputs i
+             left join named n on n.client_id = i.client_id and n.sha256 = i.sha256
+             where i.created_at < $1 and n.sha256 is null order by i.created_at limit $2)
+         returning location",
+    );
+    let rows = tx.rows(sql, Args::new().with(before).with(limit)).await?;
+    rows.iter().map(|row| row.get("location")).collect()
 }
 
 /// An input of a client.

@@ -10,6 +10,7 @@ use figment::providers::{Env, Format as _, Serialized, Yaml};
 use figment::{Figment, Provider};
 
 use super::{Config, DatabaseUrl, LogFormat, LogLevel};
+use crate::nearest::nearest;
 
 /// The file that is read where none is named and this one exists.
 pub const DEFAULT_FILE: &str = "/etc/aitbc/coordinator.yaml";
@@ -98,22 +99,13 @@ fn line(origin: &str, error: &figment::Error) -> String {
             } else {
                 format!("{path}.{name}")
             };
-            let nearest = nearest(name, known);
+            let nearest = nearest(name, known.iter().copied());
             let hint = nearest.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
             format!("{origin}: unknown key `{full}`{hint}")
         }
         kind if path.is_empty() => format!("{origin}: {kind}"),
         kind => format!("{origin}: {path}: {kind}"),
     }
-}
-
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), *known))
-        .filter(|(distance, known)| *distance <= known.len().max(3) / 2)
-        .min()
-        .map(|(_, known)| known)
 }
 
 impl Overrides {

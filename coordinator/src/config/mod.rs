@@ -11,7 +11,11 @@ use protocol::control::Prices;
 pub use secret::DatabaseUrl;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::place::Place;
 use crate::{controls, db};
+
+/// What S3 copies in one request, in MiB.
+const MAX_COPIED_MB: u32 = 5 * 1024;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +27,10 @@ pub struct Config {
     pub listen: Listen,
     /// Where everything is kept.
     pub database: Database,
+    /// Where files are kept.
+    pub artifacts: ArtifactStore,
+    /// What is deleted by age.
+    pub retention: Retention,
     /// Limits of requests.
     pub limits: RequestLimits,
     /// How long miners hold jobs.
@@ -41,6 +49,8 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/aitbc/coordinator"),
             listen: Listen::default(),
             database: Database::default(),
+            artifacts: ArtifactStore::default(),
+            retention: Retention::default(),
             limits: RequestLimits::default(),
             leases: Leases::default(),
             jobs: JobDefaults::default(),
@@ -56,6 +66,17 @@ impl Config {
         match &self.database.url {
             Some(url) => url.expose().to_owned(),
             None => format!("sqlite:{}", self.data_dir.join("coordinator.db").display()),
+        }
+    }
+
+    /// Where files are kept: the stated place, or a directory in the data directory.
+    ///
+    /// # Errors
+    /// What is wrong with the stated one.
+    pub fn artifact_place(&self) -> Result<Place, String> {
+        match &self.artifacts.store {
+            Some(store) => Place::parse(store),
+            None => Ok(Place::Directory(self.data_dir.join("artifacts"))),
         }
     }
 
@@ -101,6 +122,23 @@ impl Config {
             self.database.max_connections == Some(0),
             "database.max_connections must be at least 1",
         );
+        if let Err(problem) = self.artifact_place() {
+            refuse(true, &format!("artifacts.store {problem}"));
+        }
+        let in_bucket = matches!(self.artifact_place(), Ok(Place::Bucket { .. }));
+        let largest = self.limits.artifact_mb.max(self.limits.input_mb);
+        refuse(
+            in_bucket && largest > MAX_COPIED_MB,
+            "limits.artifact_mb and limits.input_mb must be at most 5120 where artifacts.store is \
+             s3://..: that is what S3 copies at once",
+        );
+        let endpoint = self.artifacts.endpoint.as_deref().unwrap_or("https://");
+        refuse(
+            !endpoint.starts_with("https://") && !endpoint.starts_with("http://"),
+            "artifacts.endpoint must begin with https:// or http://",
+        );
+        let days = [self.retention.output_days, self.retention.inputs_days];
+        refuse(days.contains(&Some(0)), "retention.*_days must be at least 1");
         let limits = &self.limits;
         let rates = [limits.client_per_minute, limits.miner_per_minute, limits.admin_per_minute];
         refuse(rates.contains(&0), "limits.*_per_minute must be at least 1");
@@ -177,6 +215,33 @@ pub struct Database {
     pub url: Option<DatabaseUrl>,
     /// Connections of the pool; absent: 4 per core.
     pub max_connections: Option<u32>,
+}
+
+/// Where files are kept.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactStore {
+    /// A directory, or `s3://BUCKET/PREFIX`; absent: `artifacts` in the data directory. Several
+    /// replicas name the same one.
+    pub store: Option<String>,
+    /// The URL of the S3 service; absent: AWS.
+    pub endpoint: Option<String>,
+    /// Its region; absent: `AWS_REGION`, else us-east-1.
+    pub region: Option<String>,
+    /// The bucket is named in the path, not in the host name: what most services but AWS want.
+    pub path_style: bool,
+    /// A file with keys as AWS's tools write it; absent: the environment, or the cloud's own.
+    pub credentials_file: Option<PathBuf>,
+}
+
+/// What is deleted by age. Absent: nothing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Results, logs and files of jobs that ended so many days ago.
+    pub output_days: Option<u32>,
+    /// Inputs that were uploaded so many days ago and that no live job names.
+    pub inputs_days: Option<u32>,
 }
 
 /// Limits of requests.
@@ -399,6 +464,16 @@ mod tests {
         };
         assert!(problem(|c| c.limits.client_per_minute = 0).contains("per_minute"));
         assert!(problem(|c| c.limits.concurrency = 0).contains("concurrency"));
+        assert!(
+            problem(|c| c.artifacts.store = Some("ftp://x".into())).contains("artifacts.store")
+        );
+        assert!(problem(|c| c.artifacts.endpoint = Some("x".into())).contains("endpoint"));
+        assert!(problem(|c| c.retention.output_days = Some(0)).contains("retention"));
+        let large = |c: &mut Config| {
+            c.artifacts.store = Some("s3://b/p".into());
+            c.limits.artifact_mb = 6000;
+        };
+        assert!(problem(large).contains("limits.artifact_mb"));
         assert!(problem(|c| c.limits.event_streams = 0).contains("event_streams"));
         assert!(problem(|c| c.limits.transfers = 0).contains("limits.transfers"));
         assert!(problem(|c| c.limits.transfers_per_key = 0).contains("transfers_per_key"));

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use protocol::admin::AdminJob;
 use protocol::wallet::Page;
 
-use super::routes::List;
+use super::listing::AllJobs;
 use crate::accounts::Caller;
 use crate::app::SharedApp;
 use crate::error::ApiError;
@@ -18,10 +18,10 @@ use crate::wire::{Params, Reply};
 pub async fn list(
     State(app): State<SharedApp>,
     caller: Caller,
-    Params(query): Params<List>,
+    Params(query): Params<AllJobs>,
 ) -> Result<Reply<Page<AdminJob>>, ApiError> {
     caller.admin()?;
-    let Page { items, next } = query.page(&app, None).await?;
+    let Page { items, next } = query.page(&app).await?;
     let items =
         items.into_iter().map(|job| AdminJob { client: job.client, job: job.view }).collect();
     Ok(Reply(StatusCode::OK, Page { items, next }))

@@ -2,6 +2,7 @@
 
 pub mod admin_routes;
 pub mod lease_routes;
+pub mod listing;
 pub mod routes;
 pub mod store;
 

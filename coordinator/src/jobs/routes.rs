@@ -6,18 +6,19 @@ use axum::response::{IntoResponse as _, Response};
 use protocol::client::{BatchItem, BatchReply, JobResult, JobView, NewBatch, NewJob, Quote};
 use protocol::wallet::Page;
 use protocol::why::JobWhy;
-use protocol::{ErrorBody, ErrorCode, JobId, JobState, Name};
+use protocol::{ErrorBody, ErrorCode, JobId, Name};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::store::{self, Filter, Listed};
+use super::listing::OwnJobs;
+use super::store::{self, Filter};
 use crate::accounts::{Answer, Caller, IdempotencyKey, StoredReply, once};
 use crate::app::{App, SharedApp};
 use crate::dispatch::why;
 use crate::error::ApiError;
 use crate::intake::{self, Draft, Submission};
 use crate::settlement;
-use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered, page, page_limit};
+use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered};
 
 /// The query of `POST /v1/jobs`.
 #[derive(Debug, Deserialize)]
@@ -149,29 +150,6 @@ async fn own(app: &App, caller: &Caller, job: JobId) -> Result<JobView, ApiError
     found.into_iter().next().map(|listed| listed.view).ok_or_else(ApiError::job_not_found)
 }
 
-/// The query of `GET /v1/jobs`.
-#[derive(Debug, Deserialize)]
-pub struct List {
-    state: Option<JobState>,
-    limit: Option<u32>,
-    cursor: Option<JobId>,
-}
-
-impl List {
-    pub(super) async fn page(
-        self,
-        app: &App,
-        client: Option<Name>,
-    ) -> Result<Page<Listed>, ApiError> {
-        let limit = page_limit(self.limit)?;
-        let filter = Filter { client, job: None, state: self.state, before: self.cursor };
-        let mut tx = app.db.read().await?;
-        let jobs = store::views(&mut tx, &filter, u64::from(limit) + 1).await?;
-        tx.commit().await?;
-        Ok(page(jobs, limit, |job| job.view.job_id.to_string()))
-    }
-}
-
 /// `GET /v1/jobs`: newest first.
 ///
 /// # Errors
@@ -179,9 +157,9 @@ impl List {
 pub async fn list(
     State(app): State<SharedApp>,
     caller: Caller,
-    Params(query): Params<List>,
+    Params(query): Params<OwnJobs>,
 ) -> Result<Reply<Page<JobView>>, ApiError> {
-    let Page { items, next } = query.page(&app, Some(caller.client()?.clone())).await?;
+    let Page { items, next } = query.of(caller.client()?.clone()).page(&app).await?;
     let items = items.into_iter().map(|job| job.view).collect();
     Ok(Reply(StatusCode::OK, Page { items, next }))
 }
@@ -261,7 +239,7 @@ pub async fn remove(
         );
     }
     let mut tx = app.db.write().await?;
-    let files = store::remove_output(&mut tx, job).await?;
+    let files = store::remove_output(&mut tx, &[job]).await?;
     tx.commit().await?;
     app.artifacts.remove(&files).await;
     Ok(StatusCode::NO_CONTENT)

@@ -29,10 +29,51 @@ pub struct Filter {
     pub client: Option<Name>,
     /// This one only.
     pub job: Option<JobId>,
-    /// In this state only.
-    pub state: Option<JobState>,
+    /// In one of these states only; none: in any.
+    pub states: Vec<JobState>,
+    /// Of this workload only.
+    pub workload: Option<Name>,
+    /// Leased to this miner at some time only.
+    pub miner: Option<Name>,
+    /// Submitted then or later only.
+    pub since: Option<Timestamp>,
+    /// Submitted before then only.
+    pub until: Option<Timestamp>,
     /// Submitted before this one only.
     pub before: Option<JobId>,
+}
+
+/// Jobs that one index leads to.
+#[derive(Debug, Clone, PartialEq)]
+enum Among {
+    /// All.
+    All,
+    /// Those in the queue, in these of its states.
+    Live(Vec<&'static str>),
+    /// Those that ended so.
+    Ended(JobState),
+}
+
+impl Filter {
+    fn among(&self) -> Vec<Among> {
+        if self.states.is_empty() {
+            return vec![Among::All];
+        }
+        let mut live = Vec::new();
+        let mut among = Vec::new();
+        for state in &self.states {
+            match state {
+                state if state.is_terminal() => among.push(Among::Ended(*state)),
+                // Back in the queue and waiting for its time is queued, too.
+                JobState::Queued => live.extend(["QUEUED", "DELAYED"]),
+                state => live.push(state.as_str()),
+            }
+        }
+        if !live.is_empty() {
+            among.push(Among::Live(live));
+        }
+        among
+    }
 }
 
 /// What a job left behind, beside its files.
@@ -53,8 +94,13 @@ pub struct Output {
 /// # Errors
 /// Where the database fails.
 pub async fn views(tx: &mut Tx, filter: &Filter, limit: u64) -> Result<Vec<Listed>, DbError> {
-    let rows = tx.select(&select(filter, limit)).await?;
+    let mut rows = Vec::new();
+    for among in filter.among() {
+        rows.extend(tx.select(&select(filter, &among, limit)).await?);
+    }
     let mut listed = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+    listed.sort_by_key(|job| std::cmp::Reverse(job.view.job_id));
+    listed.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let done = listed.iter().filter(|job| job.view.state == JobState::Completed);
     let mut files = delivered(tx, done.map(|job| job.view.job_id)).await?;
     for job in &mut listed {
@@ -63,7 +109,7 @@ pub async fn views(tx: &mut Tx, filter: &Filter, limit: u64) -> Result<Vec<Liste
     Ok(listed)
 }
 
-fn select(filter: &Filter, limit: u64) -> SelectStatement {
+fn select(filter: &Filter, among: &Among, limit: u64) -> SelectStatement {
     let mut select = Query::select();
     select
         .column(("jobs", Asterisk))
@@ -84,35 +130,68 @@ fn select(filter: &Filter, limit: u64) -> SelectStatement {
                 .and(Expr::col(("attempts", "fence")).equals(("queue", "fence"))),
         )
         .left_join("job_results", Expr::col(("job_results", "job_id")).equals(("jobs", "job_id")))
-        .order_by(("jobs", "job_id"), Order::Desc)
         .limit(limit);
+    // By whose key it is walked: the small table's, unless an index has this client's live jobs.
+    let key = match among {
+        Among::Live(_) if filter.client.is_none() => ("queue", "job_id"),
+        _ => ("jobs", "job_id"),
+    };
+    select.order_by(key, Order::Desc);
+    match among {
+        Among::All => {}
+        Among::Live(states) => {
+            select.and_where(Expr::col(("jobs", "outcome")).is_null());
+            select.and_where(Expr::col(("queue", "state")).is_in(states.iter().copied()));
+        }
+        Among::Ended(state) => {
+            select.and_where(Expr::col(("jobs", "outcome")).eq(state.as_str()));
+        }
+    }
+    narrow(&mut select, filter, key);
+    select
+}
+
+fn narrow(select: &mut SelectStatement, filter: &Filter, key: (&'static str, &'static str)) {
+    let text = |column: &'static str, name: &Name| Expr::col(("jobs", column)).eq(name.as_str());
     if let Some(client) = &filter.client {
-        select.and_where(Expr::col(("jobs", "client_id")).eq(client.as_str()));
+        select.and_where(text("client_id", client));
+    }
+    if let Some(workload) = &filter.workload {
+        select.and_where(text("workload", workload));
+    }
+    if let Some(miner) = &filter.miner {
+        let mut held = Query::select();
+        held.column(("attempts", "job_id"))
+            .from("attempts")
+            .inner_join(
+                "miners",
+                Expr::col(("miners", "miner_no")).equals(("attempts", "miner_no")),
+            )
+            .and_where(Expr::col(("miners", "miner_id")).eq(miner.as_str()));
+        select.and_where(Expr::col(key).in_subquery(held));
     }
     if let Some(job) = filter.job {
-        select.and_where(Expr::col(("jobs", "job_id")).eq(bound(job)));
+        select.and_where(Expr::col(key).eq(bound(job)));
     }
     if let Some(before) = filter.before {
-        select.and_where(Expr::col(("jobs", "job_id")).lt(bound(before)));
+        select.and_where(Expr::col(key).lt(bound(before)));
     }
-    if let Some(state) = filter.state {
-        select.and_where(in_state(state));
+    // An id begins with the time of its job.
+    if let Some(since) = filter.since {
+        select.and_where(Expr::col(key).gte(bound(first_id(since))));
     }
-    select
+    if let Some(until) = filter.until {
+        select.and_where(Expr::col(key).lt(bound(first_id(until))));
+    }
+}
+
+/// The least id of a job that was submitted then.
+fn first_id(at: Timestamp) -> JobId {
+    JobId::from_parts(at.max(Timestamp::from_micros(0)), 0)
 }
 
 fn bound(job: JobId) -> Bound {
     Bound::Uuid(Some(Uuid::from_u128(job.as_u128())))
-}
-
-/// Live jobs have their state in the queue, the others their outcome.
-fn in_state(state: JobState) -> Expr {
-    match state {
-        // Back in the queue and waiting for its time is queued, too.
-        JobState::Queued => Expr::col(("queue", "state")).is_in(["QUEUED", "DELAYED"]),
-        state if state.is_terminal() => Expr::col(("jobs", "outcome")).eq(state.as_str()),
-        state => Expr::col(("queue", "state")).eq(state.as_str()),
-    }
 }
 
 fn listed(row: &Row) -> Result<Listed, DbError> {
@@ -231,16 +310,67 @@ pub async fn output(tx: &mut Tx, job: JobId) -> Result<Option<Output>, DbError> 
     .transpose()
 }
 
-/// Removes result, log and files of a job that has ended; returns where the files are.
+/// At most so many jobs that ended before `before` and left something that is still there.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn remove_output(tx: &mut Tx, job: JobId) -> Result<Vec<String>, DbError> {
-    let job_id = || Args::new().with(job);
-    tx.execute("delete from job_results where job_id = $1", job_id()).await?;
-    tx.execute("delete from job_logs where job_id = $1", job_id()).await?;
-    tx.execute("update jobs set logs_tail = null where job_id = $1", job_id()).await?;
-    let sql = "delete from artifacts where job_id = $1 returning location";
-    let rows = tx.rows(sql, job_id()).await?;
+pub async fn with_old_output(
+    tx: &mut Tx,
+    before: Timestamp,
+    limit: i64,
+) -> Result<Vec<JobId>, DbError> {
+    // Ids sort by time: what is old is in front, and what was cleared is gone.
+    let sql = "select job_id from (
+                   select o.job_id from job_results o join jobs j on j.job_id = o.job_id
+                   where o.job_id < $1 and j.finished_at < $2 order by o.job_id limit $3) as results
+               union select job_id from (
+                   select distinct o.job_id from job_logs o join jobs j on j.job_id = o.job_id
+                   where o.job_id < $1 and j.finished_at < $2 order by o.job_id limit $3) as logs
+               union select job_id from (
+                   select distinct o.job_id from artifacts o join jobs j on j.job_id = o.job_id
+                   where o.job_id < $1 and j.finished_at < $2 order by o.job_id limit $3) as files
+               union select job_id from (
+                   select j.job_id from jobs j where j.logs_tail is not null
+                   and j.job_id < $1 and j.finished_at < $2 order by j.job_id limit $3) as tails
+               limit $3";
+    let rows = tx.rows(sql, Args::new().with(first_id(before)).with(before).with(limit)).await?;
+    rows.iter().map(|row| row.get("job_id")).collect()
+}
+
+/// Removes result, log and files of jobs that have ended; returns where the files are.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn remove_output(tx: &mut Tx, jobs: &[JobId]) -> Result<Vec<String>, DbError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = |tx: &Tx| Args::new().with_rows(Rows::list(tx.engine(), jobs.iter().copied()));
+    let results = tx.either(
+        "delete from job_results
+         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "delete from job_results where job_id in (select value ->> 'v' from json_each($1))",
+    );
+    tx.execute(results, list(tx)).await?;
+    let logs = tx.either(
+        "delete from job_logs
+         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "delete from job_logs where job_id in (select value ->> 'v' from json_each($1))",
+    );
+    tx.execute(logs, list(tx)).await?;
+    let tails = tx.either(
+        "update jobs set logs_tail = null where logs_tail is not null
+         and job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "update jobs set logs_tail = null where logs_tail is not null
+         and job_id in (select value ->> 'v' from json_each($1))",
+    );
+    tx.execute(tails, list(tx)).await?;
+    let files = tx.either(
+        "delete from artifacts
+         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid)) returning location",
+        "delete from artifacts
+         where job_id in (select value ->> 'v' from json_each($1)) returning location",
+    );
+    let rows = tx.rows(files, list(tx)).await?;
     rows.iter().map(|row| row.get("location")).collect()
 }

@@ -154,6 +154,47 @@ on_both_engines! {
         }
     }
 
+    async fn a_file_comes_in_parts_and_not_twice(app: TestApp) {
+        let (client, miner, job) = job_with_files(&app, json!([{"path": "a"}])).await;
+        miner.upload(&job, &[("a", b"hello world")]).await.expect(201);
+        let mut proof = miner.proof(&job, "x");
+        proof.artifacts = vec![proven("a", b"hello world")];
+        miner.prove(&proof).await.expect(201);
+        let path = format!("/v1/jobs/{}/artifacts/1", job.id);
+        let ask = |name: &str, value: &str| client.send(Request::get(&path).header(name, value));
+        let header = |reply: &Reply, name: &str| reply.headers[name].to_str().unwrap().to_owned();
+        let whole = client.get(&path).await.expect(200);
+        let tag = header(&whole, "etag");
+        assert_eq!(tag, format!("\"{}\"", Sha256Hex::of(b"hello world")));
+        assert_eq!(header(&whole, "accept-ranges"), "bytes");
+        for (range, bytes, said) in [
+            ("bytes=0-4", "hello", "bytes 0-4/11"),
+            ("bytes=6-", "world", "bytes 6-10/11"),
+            ("bytes=-5", "world", "bytes 6-10/11"),
+            ("bytes=10-99", "d", "bytes 10-10/11"),
+        ] {
+            let part = ask("range", range).await.expect(206);
+            assert_eq!(part.text(), bytes);
+            assert_eq!(header(&part, "content-range"), said);
+            assert_eq!(header(&part, "content-length"), bytes.len().to_string());
+        }
+        let beyond = ask("range", "bytes=11-").await.refused(ErrorCode::RangeNotSatisfiable);
+        assert_eq!(header(&beyond, "content-range"), "bytes */11");
+        let unchanged = ask("if-none-match", &tag).await.expect(304);
+        assert!(unchanged.bytes.is_empty());
+        assert_eq!(header(&unchanged, "etag"), tag);
+        let resumed = |tag: &str| {
+            let request = Request::get(&path).header("range", "bytes=6-");
+            client.send(request.header("if-range", tag))
+        };
+        assert_eq!(resumed(&tag).await.expect(206).text(), "world");
+        assert_eq!(resumed("\"other\"").await.expect(200).text(), "hello world");
+        let head = client.send(Request::new(Method::HEAD, &path)).await.expect(200);
+        assert!(head.bytes.is_empty());
+        assert_eq!(header(&head, "content-length"), "11");
+        assert_eq!(header(&head, "etag"), tag);
+    }
+
     async fn bytes_with_another_hash_are_not_kept(app: TestApp) {
         let (_, miner, job) = job_with_files(&app, json!([{"path": "a"}, {"path": "b"}])).await;
         let announced = json!({

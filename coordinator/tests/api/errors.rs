@@ -92,11 +92,13 @@ async fn unproven(app: &TestApp) -> Vec<Reply> {
     miner.prove(&proof).await.expect(201);
     let duplicate = miner.prove(&miner.proof(&job, "other")).await;
     let ended = miner.ack(&job).await;
+    let beyond = Request::get(&format!("/v1/jobs/{}/artifacts/1", job.id));
+    let beyond = client.send(beyond.header("range", "bytes=1-")).await;
 
     client.submit_any().await;
     let lost = miner.take().await;
     let bare = miner.post(&format!("/v1/miner/jobs/{}/ack", lost.id), json!({})).await;
-    vec![mismatch, bad_signature, exceeded, duplicate, ended, bare]
+    vec![mismatch, bad_signature, exceeded, duplicate, ended, beyond, bare]
 }
 
 /// Two requests with one key in one flush: the second has lost.

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
-use axum::http::{StatusCode, header};
+use axum::http::{Request as HttpRequest, StatusCode, header};
 use coordinator::db::Args;
 use futures_util::StreamExt as _;
 use protocol::event::{Happening, JobEvent};
@@ -21,7 +21,7 @@ struct Stream {
 impl Stream {
     /// Follows a job from after the event `after`.
     async fn open(router: &Router, key: &str, job: JobId, after: u32) -> Self {
-        let request = axum::http::Request::get(path(job))
+        let request = HttpRequest::get(path(job))
             .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header("last-event-id", after.to_string())
             .body(Body::empty())

@@ -1,9 +1,10 @@
 //! Jobs, as clients use them.
 
+use protocol::admin::AdminJob;
 use protocol::client::{BatchReply, JobView, Quote};
 use protocol::miner::LogReply;
 use protocol::wallet::Page;
-use protocol::{ErrorCode, JobState, Receipt, Sha256Hex, canonical};
+use protocol::{ErrorCode, JobId, JobState, Receipt, Sha256Hex, canonical};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Request, TestApp, on_both_engines};
@@ -199,6 +200,59 @@ on_both_engines! {
         client.get(&format!("{path}/receipt")).await.expect(200);
         client.send(Request::delete(&path)).await.expect(204);
         app.audit().await;
+    }
+
+    async fn jobs_are_found_by_state_workload_time_client_and_miner(app: TestApp) {
+        let (one, two) = (app.client("c1").await, app.client("c2").await);
+        let miner = app.registered("m1").await;
+        let done = one.submit_any().await;
+        miner.work().await;
+        let canceled = one.submit(json!({"workload": "other"})).await;
+        one.cancel(canceled).await.expect(200);
+        app.advance(10);
+        let running = one.submit_any().await;
+        let job = miner.take().await;
+        miner.ack(&job).await.expect(200);
+        app.advance(10);
+        let queued = one.submit(json!({"workload": "other"})).await;
+        let foreign = two.submit_any().await;
+        let own = async |query: &str| -> Vec<JobId> {
+            page(&one, query).await.items.iter().map(|job| job.job_id).collect()
+        };
+        assert_eq!(own("").await, [queued, running, canceled, done]);
+        assert_eq!(own("state=RUNNING").await, [running]);
+        assert_eq!(own("state=QUEUED,RUNNING").await, [queued, running]);
+        let mixed = "state=COMPLETED,CANCELED,QUEUED";
+        assert_eq!(own(mixed).await, [queued, canceled, done]);
+        let first = page(&one, &format!("{mixed}&limit=2")).await;
+        let next = format!("{mixed}&limit=2&cursor={}", first.next.unwrap());
+        assert_eq!(own(&next).await, [done]);
+        assert_eq!(own("workload=other").await, [queued, canceled]);
+        assert_eq!(own("since=2026-01-24T00:00:10Z").await, [queued, running]);
+        assert_eq!(own("until=2026-01-24T00:00:20Z&since=2026-01-24T00:00:10Z").await, [running]);
+        let all = async |query: &str| -> Vec<JobId> {
+            let request = Request::get(&format!("/v1/admin/jobs?{query}")).key(&app.admin_key);
+            let page: Page<AdminJob> = request.send(&app).await.expect(200).json();
+            page.items.iter().map(|item| item.job.job_id).collect()
+        };
+        assert_eq!(all("state=QUEUED").await.len(), 2);
+        assert_eq!(all("client=c2").await, [foreign]);
+        assert_eq!(all("miner=m1").await, [running, done]);
+        assert_eq!(all("miner=m1&state=RUNNING,COMPLETED&client=c1").await, [running, done]);
+        assert_eq!(all("state=CANCELED&workload=other").await, [canceled]);
+        assert_eq!(all("miner=nobody").await, []);
+        for (query, field) in [
+            ("stat=QUEUED", "stat"),
+            ("client=c2", "client"),
+            ("state=QUEUED,X", "state"),
+            ("since=yesterday", "since"),
+            ("workload=a/b", "workload"),
+        ] {
+            let refused = one.get(&format!("/v1/jobs?{query}")).await;
+            assert_eq!(refused.refused(ErrorCode::InvalidParam).field(), field, "{query}");
+        }
+        let meant = one.get("/v1/jobs?stat=QUEUED").await.refused(ErrorCode::InvalidParam);
+        assert!(meant.text().contains("did you mean `state`?"), "{}", meant.text());
     }
 
     async fn logs_are_capped_and_repeats_are_ignored(app: TestApp) {

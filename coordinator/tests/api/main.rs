@@ -1,7 +1,8 @@
 //! The coordinator over HTTP: real router, real databases, time that tests move by hand.
 //!
 //! Every test runs on both engines. PostgreSQL comes from `TEST_POSTGRES_URL`, the URL of a server
-//! on which a test may create a database of its own; `scripts/test` starts one and sets it.
+//! on which a test may create a database of its own, an S3 from `TEST_S3_URL`, where a test makes a
+//! bucket of its own; `scripts/test` starts both and sets them.
 #![cfg(test)]
 
 mod support;
@@ -32,6 +33,8 @@ mod queue;
 mod readme;
 mod replicas;
 mod reputation;
+mod retention;
 mod stored_replies;
+mod stores;
 mod wallet;
 mod why;

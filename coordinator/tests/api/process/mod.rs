@@ -5,3 +5,5 @@ mod lifecycle;
 mod proxy;
 mod service;
 mod silence;
+
+pub use service::{Home, Service, http};

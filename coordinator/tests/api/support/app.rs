@@ -45,7 +45,6 @@ pub struct TestApp {
 
 /// A second coordinator on the same database.
 pub struct Replica {
-    pub app: SharedApp,
     pub router: Router,
 }
 
@@ -61,6 +60,21 @@ impl TestApp {
     /// With other settings than the defaults.
     pub async fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::local(&dir.path().join("artifacts")).unwrap();
+        Self::start(engine, dir, artifacts, change).await
+    }
+
+    /// With its files in another place.
+    pub async fn with_artifacts(engine: Engine, artifacts: Artifacts) -> Self {
+        Self::start(engine, tempfile::tempdir().unwrap(), artifacts, |_| {}).await
+    }
+
+    async fn start(
+        engine: Engine,
+        dir: TempDir,
+        artifacts: Artifacts,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let (database, url) = match engine {
             Engine::Memory => (None, "sqlite::memory:".to_owned()),
             Engine::Sqlite => (None, format!("sqlite:{}", dir.path().join("test.db").display())),
@@ -85,7 +99,7 @@ impl TestApp {
             db,
             clock: clock.clone(),
             auth: Auth::keys(),
-            artifacts: Artifacts::local(&dir.path().join("artifacts")).unwrap(),
+            artifacts,
             attestor: SigningKey::from_bytes(&[42; 32]),
         };
         let app = App::start(parts).await.unwrap();
@@ -113,7 +127,7 @@ impl TestApp {
             attestor: self.app.attestor.clone(),
         };
         let app = App::start(parts).await.unwrap();
-        Replica { router: router(app.clone()), app }
+        Replica { router: router(app) }
     }
 
     pub fn engine(&self) -> Engine {

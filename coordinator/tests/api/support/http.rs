@@ -67,7 +67,7 @@ impl Request {
         self
     }
 
-    /// Sends it. Whatever is no success must have the one envelope.
+    /// Sends it. Whatever is an error must have the one envelope.
     pub async fn send(self, app: &TestApp) -> Reply {
         self.send_to(&app.router).await
     }
@@ -79,7 +79,7 @@ impl Request {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let reply = Reply { status: parts.status, headers: parts.headers, bytes };
-        if !reply.status.is_success() {
+        if reply.status.is_client_error() || reply.status.is_server_error() {
             reply.check_envelope();
         }
         reply
