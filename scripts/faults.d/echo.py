@@ -17,6 +17,32 @@ import time
 COUNT = itertools.count(1)
 LOCK = threading.Lock()
 
+# What is a matter of one connection.
+OWN = ("host", "connection", "transfer-encoding", "content-length")
+
+
+def forward(method, path, body, headers):
+    connection = http.client.HTTPConnection(options.forward, timeout=90)
+    connection.request(method, path, body or None, headers)
+    reply = connection.getresponse()
+    answer = reply.status, reply.getheaders(), reply.read()
+    connection.close()
+    return answer
+
+
+def again(request, pause):
+    time.sleep(pause)
+    try:
+        note(f"repeated ({forward(*request)[0]})", request[1])
+    except OSError:
+        note("lost", request[1])
+
+
+def note(what, path):
+    path = re.sub(r"/jobs/[^/]+", "/jobs/ID", path.split("?")[0])
+    with LOCK, open(options.log, "a", encoding="ascii") as log:
+        log.write(f"{what} {path}\n")
+
 
 class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -31,49 +57,27 @@ class Echo(http.server.BaseHTTPRequestHandler):
             return b"".join(parts)
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def forward(self, body):
-        connection = http.client.HTTPConnection(options.forward, timeout=90)
-        headers = {
-            name: value
-            for name, value in self.headers.items()
-            if name.lower() not in ("host", "connection", "transfer-encoding", "content-length")
-        }
-        connection.request(self.command, self.path, body or None, headers)
-        reply = connection.getresponse()
-        answer = reply.status, reply.getheaders(), reply.read()
-        connection.close()
-        return answer
-
-    def note(self, what, status=""):
-        path = re.sub(r"/jobs/[^/]+", "/jobs/ID", self.path.split("?")[0])
-        with LOCK, open(options.log, "a", encoding="ascii") as log:
-            log.write(f"{what} {path} {status}\n")
-
-    def again(self, body, pause):
-        time.sleep(pause)
-        try:
-            self.note("repeated", self.forward(body)[0])
-        except OSError:
-            self.note("lost")
-
     def handle_one(self):
-        body = self.body()
+        # The next request on this connection overwrites what is known of this one.
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in OWN}
+        request = self.command, self.path, self.body(), headers
         number = next(COUNT)
         if self.command == "POST" and number % 3 == 0:
             # At once: both race. Later: whatever came after it has passed it.
             pause = random.choice([0, 0, random.uniform(1, 15)])
-            threading.Thread(target=self.again, args=(body, pause), daemon=True).start()
+            threading.Thread(target=again, args=(request, pause), daemon=True).start()
         if self.command == "POST" and number % 4 == 0:
-            self.note("held")
+            note("held", self.path)
             time.sleep(random.uniform(0.5, 3))
         try:
-            status, headers, content = self.forward(body)
+            self.answer(*forward(*request))
         except OSError:
             self.close_connection = True
-            return
+
+    def answer(self, status, headers, content):
         self.send_response_only(status)
         for name, value in headers:
-            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+            if name.lower() not in OWN:
                 self.send_header(name, value)
         if status != 204:
             self.send_header("Content-Length", str(len(content)))
