@@ -10,9 +10,9 @@ mod error;
 mod notices;
 mod postgres;
 mod rows;
+mod sqlite;
 mod storable;
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +26,6 @@ use protocol::JobId;
 pub use rows::{Column, Row};
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
-use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 pub use storable::storable;
 
@@ -101,7 +98,7 @@ impl Db {
     pub fn open(url: &str, max_connections: u32) -> Result<Self, UrlError> {
         let pools = match engine_of(url)? {
             Engine::Postgres => Pools::Postgres(postgres::pool(url, max_connections)?),
-            Engine::Sqlite => sqlite(url, max_connections)?,
+            Engine::Sqlite => sqlite::pools(url, max_connections)?,
         };
         Ok(Self { pools, commits: Arc::new(Commits::new()) })
     }
@@ -181,36 +178,6 @@ impl Db {
             }
         }
     }
-}
-
-fn sqlite(url: &str, max_connections: u32) -> Result<Pools, UrlError> {
-    let in_memory = url.contains(":memory:");
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(UrlError::Driver)?
-        .busy_timeout(Duration::from_secs(5));
-    // Only forbidden to write, not opened read-only: a reader may have to recover the WAL.
-    let reading = options.clone().pragma("query_only", "on");
-    let writing = options
-        .create_if_missing(true)
-        .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // The ledger is in this file: a commit that was answered must survive a power cut.
-        .synchronous(SqliteSynchronous::Full)
-        .auto_vacuum(SqliteAutoVacuum::Incremental);
-    let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-    // A memory database lives in its connection: readers share it, and it is never let go.
-    let writer = pool()
-        .max_connections(1)
-        .min_connections(u32::from(in_memory))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_lazy_with(writing);
-    let readers = if in_memory {
-        writer.clone()
-    } else {
-        pool().max_connections(max_connections).connect_lazy_with(reading)
-    };
-    Ok(Pools::Sqlite { writer, readers })
 }
 
 /// Does a transaction again when it lost a conflict, a few times.
