@@ -13,6 +13,9 @@
 //! | the machine | `devices`, `state_files` |
 //!
 //! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
+//!
+//! A new route, header or filter is a sample in `corpus/requests`, a new body a line in `bodies`. A
+//! new parser is a function here, a program and a corpus: the tests say which of them is missing.
 
 mod allowlist;
 mod bodies;
