@@ -26,6 +26,8 @@ pub(super) struct Claimed {
     pub jobs: HashMap<usize, (Option<i32>, Job)>,
     /// Classes that have no more queued jobs.
     pub exhausted: BTreeSet<i32>,
+    /// The ranks of the jobs that were handed out, with their kinds of slots.
+    pub ranks: Vec<(SlotKind, i64)>,
     /// Another replica was faster for some.
     pub raced: bool,
 }
@@ -78,6 +80,11 @@ impl Desk<'_> {
         let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
         tx.commit().await?;
 
+        let ranks = dealt
+            .iter()
+            .filter(|(_, candidate)| granted.iter().any(|held| held.job_id == candidate.job_id))
+            .map(|(_, candidate)| (kind_of(candidate.class_id), candidate.rank))
+            .collect();
         let by_job: HashMap<JobId, (usize, i32)> = dealt
             .iter()
             .map(|(hand, candidate)| (candidate.job_id, (*hand, candidate.class_id)))
@@ -89,7 +96,7 @@ impl Desk<'_> {
                 jobs.insert(*hand, (Some(*class), job));
             }
         }
-        Ok(Claimed { jobs, exhausted, raced })
+        Ok(Claimed { jobs, exhausted, ranks, raced })
     }
 
     /// The ready classes that the one who asks can take.

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use matching::Needs;
+use protocol::job::SlotKind;
 use protocol::{Job, JobId};
 use takes::{Classes, Takes};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -62,6 +63,39 @@ struct Board {
     ready: HashMap<i32, u64>,
     wakes: u64,
     draining: bool,
+    served: Served,
+}
+
+/// How far the queue is served: the highest rank that was handed out, for each kind of slot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    cpu: Option<i64>,
+    gpu: Option<i64>,
+}
+
+impl Served {
+    /// The rank, where it is known.
+    pub const fn of(self, kind: SlotKind) -> Option<i64> {
+        match kind {
+            SlotKind::Cpu => self.cpu,
+            SlotKind::Gpu => self.gpu,
+        }
+    }
+
+    /// This one, and where it does not know the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { cpu: self.cpu.or(other.cpu), gpu: self.gpu.or(other.gpu) }
+    }
+
+    /// A job of this rank was handed out; those that left early by their priority count for nothing.
+    pub fn reach(&mut self, kind: SlotKind, rank: i64) {
+        let place = match kind {
+            SlotKind::Cpu => &mut self.cpu,
+            SlotKind::Gpu => &mut self.gpu,
+        };
+        *place = (*place).max(Some(rank));
+    }
 }
 
 /// A miner that asks for a job.
@@ -179,6 +213,11 @@ impl Dispatch {
         self.shared.wake.notify_one();
     }
 
+    /// How far the queue is served.
+    pub fn served(&self) -> Served {
+        self.shared.board().served
+    }
+
     /// Classes that did not exist before.
     pub fn learn(&self, classes: impl IntoIterator<Item = (i32, Needs)>) {
         let mut board = self.shared.board();
@@ -208,8 +247,12 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
         ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
     };
     let classes = store::classes(&mut tx, unknown).await?;
+    let held = store::held_ranks(&mut tx).await?;
     drop(tx);
     let mut board = shared.board();
+    for (kind, rank) in held {
+        board.served.reach(kind, rank);
+    }
     for (class, needs) in classes {
         board.classes.insert(class, needs);
     }
@@ -300,6 +343,9 @@ impl Counter {
                 Ok(claimed) => {
                     fruitless = if claimed.raced { fruitless + 1 } else { 0 };
                     self.rest(&ready, &claimed.exhausted);
+                    for (kind, rank) in &claimed.ranks {
+                        self.shared.board().served.reach(*kind, *rank);
+                    }
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
                 }

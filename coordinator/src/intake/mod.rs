@@ -114,7 +114,8 @@ impl Corridor for Desk {
         let submissions: Vec<&Submission> = fresh.iter().map(|(_, row)| *row).collect();
         let in_force = self.controls.in_force();
         let rules = store::Rules { now, config: &self.config, in_force: &in_force };
-        let taken = store::take_in(&mut tx, &rules, &submissions).await?;
+        let served = self.dispatch.served();
+        let taken = store::take_in(&mut tx, &rules, served, &submissions).await?;
 
         let mut outcomes: Vec<Result<Answer<JobView>, ApiError>> = begun
             .into_iter()

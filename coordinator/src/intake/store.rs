@@ -12,6 +12,7 @@ use crate::app;
 use crate::config::Config;
 use crate::controls::{self, InForce};
 use crate::db::{Args, DbError, Engine, Row as DbRow, Rows, Tx};
+use crate::dispatch::Served;
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
 use crate::events::{self, Event};
@@ -69,12 +70,14 @@ struct Row<'a> {
 pub(super) async fn take_in(
     tx: &mut Tx,
     rules: &Rules<'_>,
+    served: Served,
     submissions: &[&Submission],
 ) -> Result<Taken, DbError> {
     let Rules { now, config, in_force } = *rules;
     if !in_force.takes_in() {
         return Ok(Taken::nothing(submissions.len(), now));
     }
+    let served = served.or(first_ranks(tx).await?);
     let mut clients = lock_clients(tx, rules, submissions).await?;
     let unknown_inputs = unknown_inputs(tx, submissions).await?;
     let (class_ids, new_classes) = intern(tx, now, config, submissions).await?;
@@ -106,7 +109,11 @@ pub(super) async fn take_in(
                 }
                 client.live += 1;
                 client.today += 1;
-                let rank = client.share.next(now, draft.max_runtime_s, draft.priority);
+                let rank = client.share.next(
+                    served.of(draft.spec.slot).unwrap_or(now.micros()),
+                    draft.max_runtime_s,
+                    draft.priority,
+                );
                 Ok(Row { id, class_id, rank, hold, issue_most, draft })
             });
         views.push(admitted.map(|row| {
@@ -230,6 +237,22 @@ fn check_funds(hold: Amount, balance: Amount) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::InsufficientFunds, message)
         .with("needed", hold.to_string())
         .with("balance", balance.to_string()))
+}
+
+/// The lowest rank that waits for each kind of slot: where jobs will be handed out next. One probe of
+/// an index for each class.
+async fn first_ranks(tx: &mut Tx) -> Result<Served, DbError> {
+    let sql = "select slot, min(foremost) as foremost from (
+                   select c.needs ->> 'slot' as slot,
+                       (select min(q.rank) from queue q
+                        where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
+                   from classes c) by_class
+               where foremost is not null group by slot";
+    let mut first = Served::default();
+    for row in tx.rows(sql, Args::new()).await? {
+        first.reach(row.word("slot")?, row.get("foremost")?);
+    }
+    Ok(first)
 }
 
 fn class_limit() -> ApiError {
