@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 /// Reply of `GET /v1/admin/stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Stats {
     /// The coordinator's clock.
     pub server_time: Timestamp,
@@ -32,6 +33,7 @@ pub struct Stats {
 
 /// How many miners there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MinerCounts {
     /// Known at all.
     pub known: u64,
@@ -43,6 +45,7 @@ pub struct MinerCounts {
 
 /// A job as an operator sees it: with its client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AdminJob {
     /// Whose it is.
     pub client: Name,
@@ -53,6 +56,7 @@ pub struct AdminJob {
 
 /// A miner as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AdminMiner {
     /// Its label.
     pub miner_id: Name,
@@ -96,6 +100,7 @@ pub struct Released {
 
 /// What a miner is up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Availability {
     /// Silent.

@@ -20,6 +20,7 @@ use crate::why::Reach;
 
 /// Body of `POST /v1/jobs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// What kind of work it is, for example `torch_bench`; with a `command`, `cli` unless stated.
@@ -51,12 +52,14 @@ pub struct NewJob {
     pub limits: Limits,
     /// 0 (default) to 9; higher leaves the queue first.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schemars(range(max = 9)))]
     pub priority: u8,
     /// How long it may wait for a miner, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
     /// How often it is tried, 1 to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(range(min = 1, max = 10)))]
     pub max_attempts: Option<u32>,
     /// Refuse with `NO_ELIGIBLE_MINER` rather than wait where nobody can run it now.
     #[serde(default)]
@@ -68,6 +71,7 @@ pub struct NewJob {
 
 /// Which nodes may take a job, and what it may cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Constraints {
     /// A GPU.
@@ -95,6 +99,7 @@ pub struct Constraints {
 
 /// A job as its client sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// The job.
     pub job_id: JobId,
@@ -139,6 +144,7 @@ pub struct JobView {
 
 /// Reply of `POST /v1/jobs/{id}/cancel`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Canceled {
     /// The job.
     pub job_id: JobId,
@@ -148,6 +154,7 @@ pub struct Canceled {
 
 /// What a node last said about a running job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ProgressView {
     /// Per cent done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,6 +166,7 @@ pub struct ProgressView {
 
 /// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobError {
     /// A failure code (`E_*`).
     pub code: String,
@@ -171,6 +179,7 @@ pub struct JobError {
 
 /// Reply of `GET /v1/jobs/{id}/result`, once the job has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobResult {
     /// The job.
     pub job_id: JobId,
@@ -198,6 +207,7 @@ pub struct JobResult {
 
 /// Reply of `POST /v1/jobs?dry_run=true`: what the job would cost, nothing stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Quote {
     /// What is counted.
     pub unit_type: UnitType,
@@ -214,11 +224,13 @@ pub const MAX_BATCH: usize = 1000;
 
 /// Body of `POST /v1/jobs/batch`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewBatch {
     /// Up to [`MAX_BATCH`] jobs; each is parsed by itself, so that a bad one does not fail its
     /// neighbours.
     #[serde(deserialize_with = "batch_of_jobs")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Vec<NewJob>", length(min = 1, max = MAX_BATCH)))]
     pub jobs: Vec<Box<RawValue>>,
 }
 
@@ -255,6 +267,7 @@ fn batch_of_jobs<'de, D: Deserializer<'de>>(
 
 /// Reply of `POST /v1/jobs/batch`: one outcome per job, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct BatchReply {
     /// The outcomes.
     pub items: Vec<BatchItem>,
@@ -262,6 +275,7 @@ pub struct BatchReply {
 
 /// The outcome of one job of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct BatchItem {
     /// The HTTP status that the job alone would have got.
     pub status: u16,
@@ -275,6 +289,7 @@ pub struct BatchItem {
 
 /// Reply of `POST /v1/inputs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct StoredInput {
     /// The content's hash: the `sha256` of `input.files`.
     pub sha256: Sha256Hex,
@@ -284,6 +299,7 @@ pub struct StoredInput {
 
 /// Reply of `GET /v1/jobs/{id}/artifacts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ArtifactList {
     /// The files.
     pub items: Vec<StoredArtifact>,
@@ -296,6 +312,7 @@ pub fn download_name(path: &RelativePath) -> &str {
 
 /// Reply of `GET /v1/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Health {
     /// `ok`, or `unavailable` while the database is away or the coordinator goes down.
     pub status: String,
@@ -311,6 +328,7 @@ pub struct Health {
 
 /// Reply of `GET /v1/keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PublicKeys {
     /// The keys that attest receipts.
     pub keys: Vec<PublicKey>,
@@ -318,6 +336,7 @@ pub struct PublicKeys {
 
 /// A public key of the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PublicKey {
     /// The key, base64url without padding; also the `key_id` of its signatures.
     pub key_id: String,

@@ -15,6 +15,7 @@ const NANOS: i128 = 1_000_000_000;
 
 /// Body and reply of `GET` and `PUT /v1/admin/controls`: all of them, always.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Controls {
     /// Counts the changes. A `PUT` that names another version than the one in force is refused
@@ -62,6 +63,7 @@ impl Default for Controls {
 
 /// What one client may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientControl {
     /// It may not submit, for this reason, which it is told.
@@ -80,6 +82,7 @@ pub struct ClientControl {
 
 /// What work pays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Prices {
     /// A workload's own price.
@@ -107,6 +110,7 @@ impl Default for Prices {
 
 /// What one unit pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnitPrice {
     /// What is counted.
@@ -121,6 +125,7 @@ pub struct UnitPrice {
 /// A reward for efficiency. A miner measures itself, so this is bounded: `max_bp` of the price at
 /// `full_at` and above, in proportion below, nothing at or below `from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bonus {
     /// Which of the proof's metrics.
@@ -163,6 +168,7 @@ impl BonusMetric {
 
 /// The metrics that a bonus may reward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub enum BonusMetric {
     /// Tokens per kilojoule.
     #[serde(rename = "tokens_per_kJ")]
@@ -174,6 +180,7 @@ pub enum BonusMetric {
 
 /// One line of the audit log, as `GET /v1/admin/audit` lists it: newest first, append-only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AuditLine {
     /// Its number.
     pub id: i64,
@@ -191,6 +198,7 @@ pub struct AuditLine {
 
 /// Reply of `GET /v1/admin/queues`: what waits, by requirement class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Queues {
     /// The coordinator's clock.
     pub server_time: Timestamp,
@@ -200,6 +208,7 @@ pub struct Queues {
 
 /// The live jobs of one requirement class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Queue {
     /// The class.
     pub class_id: i32,
@@ -220,6 +229,7 @@ pub struct Queue {
 
 /// Reply of `GET /v1/admin/rates`: what went through lately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Rates {
     /// The coordinator's clock.
     pub server_time: Timestamp,
@@ -229,6 +239,7 @@ pub struct Rates {
 
 /// What went through in the last so many seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Rate {
     /// How long, in seconds.
     pub secs: u32,
@@ -252,6 +263,7 @@ pub struct Rate {
 /// Reply of `GET /v1/admin/capacities`: what the miners that were heard of lately offer together;
 /// of workloads, models and regions the 200 that most have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Capacities {
     /// The coordinator's clock.
     pub server_time: Timestamp,
@@ -274,6 +286,7 @@ pub struct Capacities {
 /// What one client has in the queue and got of the miners' time: whether the shares are fair. Where
 /// more than 10,000 jobs started or were paid in the last hour, it counts the newest 10,000.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ClientShare {
     /// The client.
     pub client: Name,

@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $(#[doc = $meaning:literal] $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
+            $(#[doc = $meaning] $variant,)*
         }
 
         impl $name {
@@ -23,6 +23,35 @@ macro_rules! codes {
                 match self {
                     $(Self::$variant => $text,)*
                 }
+            }
+        }
+
+        impl $name {
+            /// What it means, in the words of the documentation.
+            pub fn meaning(self) -> &'static str {
+                let text = match self {
+                    $(Self::$variant => $meaning,)*
+                };
+                // The number in front is the status, which `status` has, too.
+                let text = text.trim_start();
+                text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | ' '))
+                    .trim_end_matches('.')
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let codes: Vec<_> = Self::ALL.iter().map(|code| code.as_str()).collect();
+                schemars::json_schema!({
+                    "description": concat!("An ", $what, "."),
+                    "type": "string",
+                    "enum": codes
+                })
             }
         }
 
@@ -231,6 +260,7 @@ codes! {
 
 /// The body of every non-2xx reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,
@@ -238,6 +268,7 @@ pub struct ErrorBody {
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ErrorDetail {
     /// The stable code; text, so that a client survives codes that are newer than itself.
     pub code: String,

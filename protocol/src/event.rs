@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 
 /// One event. As a server-sent event, `id` is its `seq`, `event` its kind and `data` all of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobEvent {
     /// Its number within the job, from 1, without gaps; `Last-Event-ID` resumes after it.
     pub seq: u32,
@@ -21,6 +22,7 @@ pub struct JobEvent {
 
 /// What happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Happening {
     /// Its state changed; the stream ends after a terminal one.

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 
 /// A job in the hands of a miner: the reply of `GET /v1/miner/next`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Job {
     /// The job.
     pub id: JobId,
@@ -62,6 +63,7 @@ pub struct Job {
 
 /// Which runner the node has to use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Runner {
     /// The kind of runner.
     pub kind: RunnerKind,
@@ -69,6 +71,7 @@ pub struct Runner {
 
 /// The kinds of runners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RunnerKind {
     /// Work that the node itself knows (`hash`, `torch_bench`).
@@ -107,6 +110,7 @@ impl fmt::Display for RunnerKind {
 
 /// The kinds of slots of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SlotKind {
     /// A share of the processor.
@@ -133,6 +137,7 @@ impl fmt::Display for SlotKind {
 
 /// What a job reads: values in the job itself, and files by hash.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Small values, by name.
@@ -145,6 +150,7 @@ pub struct Input {
 
 /// A file that the node fetches into the job's `input/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InputFile {
     /// Its name in `input/`.
@@ -161,6 +167,7 @@ pub struct InputFile {
 
 /// What a job may use; an absent value leaves the node's own limit in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// GPU memory in MiB.
@@ -194,6 +201,7 @@ pub struct Limits {
 
 /// Which network a job sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// None at all.
@@ -204,6 +212,7 @@ pub enum Network {
 
 /// What a node must have to be given the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Requirements {
     /// A GPU.
     #[serde(default)]
@@ -230,6 +239,7 @@ pub struct Requirements {
 
 /// A file that the job must leave in its work directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRule {
     /// Where, relative to the work directory.
@@ -244,6 +254,7 @@ pub struct ArtifactRule {
 
 /// What a job pays: fixed at submit, from the coordinator's price table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Price {
     /// What is counted.
     pub unit_type: UnitType,
@@ -256,6 +267,7 @@ pub struct Price {
 
 /// What a price counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UnitType {
     /// Seconds times GPUs.
@@ -288,6 +300,7 @@ impl fmt::Display for UnitType {
 
 /// The right to work on a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Lease {
     /// Presented with every call about the job.
     pub token: LeaseToken,
@@ -301,6 +314,7 @@ pub struct Lease {
 
 /// A client's Ed25519 signature over the manifest of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ManifestSignature {
     /// Always `Ed25519`.
@@ -313,6 +327,7 @@ pub struct ManifestSignature {
 
 /// The states of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JobState {
     /// Waits for a miner.

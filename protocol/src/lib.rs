@@ -19,6 +19,8 @@ pub mod miner;
 pub mod payout;
 pub mod proof;
 pub mod receipt;
+#[cfg(feature = "openapi")]
+mod schema;
 pub mod signing;
 pub mod time;
 pub mod wallet;

@@ -37,6 +37,7 @@ fn bool_or_bit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Er
 
 /// What a node offers: the body of `POST /v1/miner/register`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MinerCapabilities {
     /// The node's stable label.
     pub miner_id: Name,
@@ -44,6 +45,7 @@ pub struct MinerCapabilities {
     pub mode: SlotKind,
     /// Whether a usable GPU is present.
     #[serde(deserialize_with = "bool_or_bit")]
+    #[cfg_attr(feature = "openapi", schemars(schema_with = "crate::schema::bool_or_bit"))]
     pub gpu: bool,
     /// How many jobs it runs at once.
     pub concurrency: u32,
@@ -93,6 +95,7 @@ pub struct MinerCapabilities {
 
 /// The largest job that a node takes; an absent value means it did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct CapabilityLimits {
     /// GPU memory in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +116,7 @@ pub struct CapabilityLimits {
 
 /// A GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Gpu {
     /// Its index on the node.
     pub index: u32,
@@ -130,6 +134,7 @@ pub struct Gpu {
 
 /// Slots by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Slots {
     /// Processor slots.
     #[serde(default)]
@@ -141,6 +146,7 @@ pub struct Slots {
 
 /// Reply of `POST /v1/miner/register`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Registered {
     /// The node's label.
     pub miner_id: Name,
@@ -158,6 +164,7 @@ pub struct Registered {
 
 /// Body of `POST /v1/miner/heartbeat`; the seed's script sends the first four fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// The node's label.
     pub miner_id: Name,
@@ -168,6 +175,7 @@ pub struct Heartbeat {
     pub mode: SlotKind,
     /// Whether a usable GPU is present.
     #[serde(deserialize_with = "bool_or_bit")]
+    #[cfg_attr(feature = "openapi", schemars(schema_with = "crate::schema::bool_or_bit"))]
     pub gpu: bool,
     /// What the node is doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,6 +202,7 @@ pub struct Heartbeat {
 
 /// What a node is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MinerStatus {
     /// Has free slots.
@@ -206,6 +215,7 @@ pub enum MinerStatus {
 
 /// A job that the node holds: with its token, or bare from a node that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum ActiveJob {
     /// With the lease's token.
@@ -239,6 +249,7 @@ impl ActiveJob {
 
 /// Reply of `POST /v1/miner/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct HeartbeatReply {
     /// Always `ok`.
     pub status: String,
@@ -285,6 +296,7 @@ pub struct Reputation {
 
 /// Body of `POST /v1/miner/jobs/{id}/ack`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Ack {
     /// The lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +305,7 @@ pub struct Ack {
 
 /// Reply of `POST /v1/miner/jobs/{id}/ack`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Acked {
     /// `RUNNING`.
     pub state: JobState,
@@ -302,12 +315,14 @@ pub struct Acked {
 
 /// Body of `POST /v1/miner/jobs/{id}/progress`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Progress {
     /// The lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_token: Option<LeaseToken>,
     /// Per cent done, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(range(max = 100)))]
     pub pct: Option<u8>,
     /// What it is doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -319,6 +334,7 @@ pub struct Progress {
 
 /// Reply of `POST /v1/miner/jobs/{id}/progress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ProgressReply {
     /// `false`: stop the job.
     #[serde(rename = "continue")]
@@ -330,6 +346,7 @@ pub struct ProgressReply {
 
 /// Body of `POST /v1/miner/jobs/{id}/logs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct LogChunk {
     /// The lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -337,6 +354,7 @@ pub struct LogChunk {
     /// Which stream.
     pub stream: LogStream,
     /// Counts the chunks of this lease from 0; a repeat is ignored.
+    #[cfg_attr(feature = "openapi", schemars(range(min = 0)))]
     pub seq: i64,
     /// The text, at most 64 KiB.
     pub text: String,
@@ -344,6 +362,7 @@ pub struct LogChunk {
 
 /// The streams of a job's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// Standard output.
@@ -367,6 +386,7 @@ impl LogStream {
 
 /// Reply of `POST /v1/miner/jobs/{id}/logs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct LogReply {
     /// `false`: the job's log is full, further chunks are dropped.
     pub accepted: bool,
@@ -374,6 +394,7 @@ pub struct LogReply {
 
 /// Body of `POST /v1/miner/jobs/{id}/fail`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Fail {
     /// The lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -393,6 +414,7 @@ pub struct Fail {
 
 /// Reply of `POST /v1/miner/jobs/{id}/fail`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Failed {
     /// What became of the job.
     pub state: JobState,
@@ -402,6 +424,7 @@ pub struct Failed {
 
 /// The `metadata` part of `POST /v1/miner/jobs/{id}/artifacts`, always the first part.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct UploadMetadata {
     /// The lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -413,6 +436,7 @@ pub struct UploadMetadata {
 
 /// The hash that a file of an upload must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Expected {
     /// Which file.
     pub path: RelativePath,
@@ -422,6 +446,7 @@ pub struct Expected {
 
 /// Reply of `POST /v1/miner/jobs/{id}/artifacts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Uploaded {
     /// What was stored.
     pub items: Vec<StoredArtifact>,
@@ -429,6 +454,7 @@ pub struct Uploaded {
 
 /// A stored file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct StoredArtifact {
     /// Its number within the job, from 1: the `{n}` of `GET /v1/jobs/{id}/artifacts/{n}`.
     pub artifact_id: i64,
@@ -442,6 +468,7 @@ pub struct StoredArtifact {
 
 /// Body of `POST /v1/miner/drain` and `POST /v1/admin/miners/{id}/drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Drain {
     /// Which miner; a key that is bound to one miner need not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -454,6 +481,7 @@ pub struct Drain {
 ///
 /// `sig` is by the old key, over [`crate::signing::key_rotation`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct KeyRotation {
     /// Which miner.
     pub miner_id: Name,
@@ -468,6 +496,7 @@ pub struct KeyRotation {
 
 /// Reply of `POST /v1/miner/key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct KeyInForce {
     /// The miner.
     pub miner_id: Name,
@@ -477,6 +506,7 @@ pub struct KeyInForce {
 
 /// Reply of `POST /v1/miner/drain` and `POST /v1/admin/miners/{id}/drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Drained {
     /// The miner.
     pub miner_id: Name,

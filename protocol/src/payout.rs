@@ -20,6 +20,7 @@ pub const ID_PREFIX: &str = "payout-";
 /// The signature is Ed25519 by the coordinator's key over the canonical bytes of everything else,
 /// as in receipts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PayoutFile {
     /// Always `1.0`.
     pub version: String,
@@ -142,6 +143,7 @@ pub struct PaidOut {
 
 /// What one wallet is owed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PayoutLine {
     /// The wallet: opaque here, an address of some chain or an account of some bank elsewhere.
     pub wallet: Name,

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 
 /// Body of `POST /v1/miner/proof`; the seed's script sends `id`, `mode`, `output_sha`, `metrics`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Proof {
     /// The job; text, because the reply to an unknown id is 404 and not a complaint about its form.
     pub id: String,
@@ -47,6 +48,7 @@ pub struct Proof {
 
 /// A file that belongs to the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ArtifactProof {
     /// Its path in the work directory.
     pub path: RelativePath,
@@ -58,6 +60,7 @@ pub struct ArtifactProof {
 
 /// Reply of `POST /v1/miner/proof`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Credited {
     /// Always `accepted`.
     pub status: String,

@@ -20,6 +20,7 @@ pub const VERSION: &str = "1.0";
 
 /// A receipt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Receipt {
     /// Always [`VERSION`].
     pub version: String,

@@ -33,6 +33,7 @@ pub enum SignatureError {
 
 /// A signature with the key that made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Signature {
     /// Always `Ed25519`.
     pub alg: String,

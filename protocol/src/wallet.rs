@@ -11,6 +11,7 @@ pub const CURRENCY: &str = "AITBC";
 
 /// Reply of `GET /v1/wallet/balance`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Balance {
     /// The wallet.
     pub wallet: Name,
@@ -27,6 +28,7 @@ pub struct Balance {
 
 /// One line of a wallet's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct LedgerLine {
     /// The transfer.
     pub id: String,
@@ -52,6 +54,7 @@ pub struct LedgerLine {
 
 /// A page of a list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema), schemars(rename = "{T}Page"))]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -62,16 +65,19 @@ pub struct Page<T> {
 
 /// Body of `POST /v1/admin/wallets/{wallet}/deposit`: funds of a prepaid client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Deposit {
     /// How much, in AITBC.
     pub amount: Amount,
-    /// What it belongs to in the operator's books; one deposit per reference.
+    /// What it belongs to in the operator's books, 1 to 128 bytes; one deposit per reference.
+    #[cfg_attr(feature = "openapi", schemars(length(min = 1, max = 128)))]
     pub reference: String,
 }
 
 /// Reply of a deposit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Deposited {
     /// The client whose wallet this is.
     pub wallet: Name,
@@ -83,6 +89,7 @@ pub struct Deposited {
 
 /// Body of `POST /v1/admin/keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// What the key may do.
@@ -100,6 +107,7 @@ pub struct NewKey {
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Submit and follow jobs.
@@ -142,6 +150,7 @@ impl std::str::FromStr for Scope {
 
 /// Reply of `POST /v1/admin/keys`: the only time that the secret is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct CreatedKey {
     /// The key's id: its part before the point.
     pub id: String,
@@ -153,6 +162,7 @@ pub struct CreatedKey {
 
 /// A key as `GET /v1/admin/keys` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct KeyView {
     /// Its id.
     pub id: String,

@@ -8,6 +8,7 @@ use crate::job::JobState;
 
 /// What stands between jobs and miners, one reason per kind of requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Which requirement: `workload`, `runner`, `command`, `slot`, `gpu`, `vram_mb`, `ram_mb`,
     /// `disk_mb`, `cpu_threads`, `max_runtime_s`, `cuda`, `model`, `region`, `price`; or what else
@@ -29,6 +30,7 @@ pub struct Reason {
 /// counted by one reason other than `offline`; those that are `able` and not `free` are counted by
 /// `busy`, `retry` or `paused`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Miners that were heard of lately.
     pub online: u64,
@@ -42,6 +44,7 @@ pub struct Reach {
 
 /// Reply of `GET /v1/jobs/{id}/why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct JobWhy {
     /// The job.
     pub job_id: JobId,
@@ -63,6 +66,7 @@ pub struct JobWhy {
 
 /// What became of one attempt, and why it was paid or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AttemptWhy {
     /// The lease's number.
     pub fence: i64,
@@ -85,6 +89,7 @@ pub struct AttemptWhy {
 
 /// Reply of `GET /v1/miners/{id}/why`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct MinerWhy {
     /// The miner.
     pub miner_id: Name,
