@@ -1,0 +1,301 @@
+//! Following jobs to their end: log lines on standard output, states on standard error. Ctrl-C
+//! ends the following, not the job.
+
+use std::time::Duration;
+
+use clap::Args;
+use protocol::JobId;
+use protocol::client::{JobError, JobResult, JobView};
+use protocol::event::{Happening, JobEvent};
+use protocol::{ErrorCode, JobState};
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use crate::chance;
+use crate::coordinator::calls;
+use crate::ending::{Ending, Failure};
+use crate::output::{printable, printable_lines, waiting};
+use crate::session::Session;
+
+/// The first pause between two looks at a job, where no events are to be had.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
+/// The longest such pause: a client may ask once a second in all.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
+
+/// After so long without an event all that was there has come.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What Ctrl-C does to the job.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct OnInterrupt {
+    /// Ctrl-C cancels the job, too
+    #[arg(long)]
+    pub cancel_on_interrupt: bool,
+}
+
+/// Waits for jobs.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The jobs
+    #[arg(required = true)]
+    ids: Vec<JobId>,
+    #[command(flatten)]
+    interrupt: OnInterrupt,
+}
+
+/// What a job printed, or all that happened to it.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The job
+    id: JobId,
+    /// Go on until it has ended; the exit code then says how
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    interrupt: OnInterrupt,
+}
+
+impl Wait {
+    /// Waits for these.
+    pub const fn of(ids: Vec<JobId>, interrupt: OnInterrupt) -> Self {
+        Self { ids, interrupt }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn run(self, session: &Session) -> Result<Ending, Failure> {
+        let mut worst = Ending::Done;
+        for id in self.ids {
+            let Some(job) = until_end(session, id, self.interrupt, &mut |_| Ok(())).await? else {
+                return Ok(Ending::Interrupted);
+            };
+            if session.output.json {
+                session.output.line(&serde_json::to_string(&job).unwrap_or_default())?;
+            } else {
+                session.output.table([""; 2], [[id.to_string(), job.state.to_string()]])?;
+            }
+            tell_end(id, job.state, job.error.as_ref());
+            worst = worst.max(Ending::of_job(job.state));
+        }
+        Ok(worst)
+    }
+}
+
+impl Logs {
+    /// Prints the log.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn run(self, session: &Session) -> Result<Ending, Failure> {
+        let json = session.output.json;
+        self.each(session, &mut |event| {
+            let is_log = matches!(event.what, Happening::Log { .. });
+            if json && is_log { print_json(session, event) } else { print_log(session, event) }
+        })
+        .await
+    }
+
+    /// Prints what happened.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn run_as_events(self, session: &Session) -> Result<Ending, Failure> {
+        if session.output.json {
+            return self.each(session, &mut |event| print_json(session, event)).await;
+        }
+        self.each(session, &mut |event| {
+            let more = match &event.what {
+                Happening::State { state, more } if more.is_empty() => state.to_string(),
+                Happening::State { state, more } => {
+                    format!("{state} {}", Value::Object(more.clone()))
+                }
+                Happening::Progress { pct, note } => progress(*pct, note.as_deref()),
+                Happening::Log { text, .. } => text.clone().unwrap_or_else(deleted),
+            };
+            let cells = [event.seq.to_string(), event.at.to_string(), event.what.kind().to_owned()];
+            session.output.line(&format!("{}\t{}", cells.join("\t"), printable(&more)))
+        })
+        .await
+    }
+
+    async fn each(
+        self,
+        session: &Session,
+        on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
+    ) -> Result<Ending, Failure> {
+        if self.follow {
+            let Some(job) = until_end(session, self.id, self.interrupt, on).await? else {
+                return Ok(Ending::Interrupted);
+            };
+            tell_end(self.id, job.state, job.error.as_ref());
+            return Ok(Ending::of_job(job.state));
+        }
+        let mut events = session.coordinator.events(self.id, 0);
+        // The first one may take as long as a connection does.
+        let mut next = events.next().await?;
+        while let Some(event) = next {
+            on(&event)?;
+            let Ok(following) = timeout(SILENCE, events.next()).await else { break };
+            next = following?;
+        }
+        Ok(Ending::Done)
+    }
+}
+
+/// Shows a job as it goes: its log on standard output, the rest on standard error.
+///
+/// # Errors
+/// Where standard output cannot be written to.
+pub fn show_live(session: &Session, event: &JobEvent) -> Result<(), Failure> {
+    match &event.what {
+        Happening::Log { .. } => return print_log(session, event),
+        Happening::State { state, more } => {
+            let miner = more.get("miner_id").and_then(Value::as_str);
+            let miner = miner.map(|miner| format!(" by {}", printable(miner))).unwrap_or_default();
+            eprintln!("aitbc: {state}{miner}");
+        }
+        Happening::Progress { pct, note } => {
+            eprintln!("aitbc: {}", progress(*pct, note.as_deref()))
+        }
+    }
+    Ok(())
+}
+
+fn print_log(session: &Session, event: &JobEvent) -> Result<(), Failure> {
+    match &event.what {
+        Happening::Log { text: Some(text), .. } => session.output.foreign(text),
+        Happening::Log { text: None, .. } => {
+            eprintln!("aitbc: {}", deleted());
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(session: &Session, event: &JobEvent) -> Result<(), Failure> {
+    session.output.line(&serde_json::to_string(event).unwrap_or_default())
+}
+
+fn progress(pct: Option<u8>, note: Option<&str>) -> String {
+    let pct = pct.map(|pct| format!("{pct} %"));
+    let note = note.map(printable);
+    [pct, note].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn deleted() -> String {
+    "a piece of the log was deleted".to_owned()
+}
+
+/// Waits until `job` has ended and shows each event to `on`. `None`: Ctrl-C.
+///
+/// # Errors
+/// Where the coordinator refuses or cannot be reached for long, or `on` fails.
+pub async fn until_end(
+    session: &Session,
+    job: JobId,
+    interrupt: OnInterrupt,
+    on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
+) -> Result<Option<JobView>, Failure> {
+    let spinner = waiting(&format!("waiting for {job}"));
+    let ended = tokio::select! {
+        ended = events_then_view(session, job, on) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    spinner.finish_and_clear();
+    match ended {
+        Some(ended) => ended.map(Some),
+        None if interrupt.cancel_on_interrupt => cancel(session, job).await.map(Some),
+        None => {
+            eprintln!(
+                "aitbc: job {job} goes on; `aitbc job logs --follow {job}` follows it again, \
+                 `aitbc job cancel {job}` ends it"
+            );
+            Ok(None)
+        }
+    }
+}
+
+async fn events_then_view(
+    session: &Session,
+    job: JobId,
+    on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
+) -> Result<JobView, Failure> {
+    let mut events = session.coordinator.events(job, 0);
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => on(&event)?,
+            Ok(None) => break,
+            // A proxy or a coordinator without events still says where the job stands.
+            Err(error) if error.code() == ErrorCode::NotFound.as_str() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut pause = FIRST_LOOK;
+    loop {
+        let view: JobView = session.coordinator.ask_for(&calls::job(job)).await?;
+        if view.state.is_terminal() {
+            return Ok(view);
+        }
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(LONGEST_LOOK);
+    }
+}
+
+/// Cancels after Ctrl-C. A job that ended meanwhile is as good.
+async fn cancel(session: &Session, job: JobId) -> Result<JobView, Failure> {
+    let canceled = session.coordinator.ask(&calls::cancel(job, chance::idempotency_key())).await;
+    match canceled {
+        Err(error) if error.code() != ErrorCode::ConflictState.as_str() => Err(error.into()),
+        _ => Ok(session.coordinator.ask_for(&calls::job(job)).await?),
+    }
+}
+
+/// Says on standard error how a job ended, where that is not well.
+pub fn tell_end(job: JobId, state: JobState, error: Option<&JobError>) {
+    if state == JobState::Completed {
+        return;
+    }
+    let Some(error) = error else {
+        eprintln!("aitbc: job {job} {state}");
+        return;
+    };
+    eprintln!(
+        "aitbc: job {job} {state}: {}: {}",
+        printable(&error.code),
+        printable(&error.message)
+    );
+    if let Some(tail) = error.logs_tail.as_deref().filter(|tail| !tail.is_empty()) {
+        eprintln!("{}", printable_lines(tail.trim_end()));
+    }
+}
+
+/// What a job printed, as it came back with its result.
+pub fn printed(result: &JobResult) -> Option<String> {
+    match result.result.as_ref()? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string() + "\n"),
+    }
+}
+
+/// Prints what a job made.
+///
+/// # Errors
+/// Where standard output cannot be written to.
+pub fn print_result(session: &Session, result: &JobResult) -> Result<(), Failure> {
+    if let Some(text) = printed(result) {
+        session.output.foreign(&text)?;
+    }
+    let JobResult { job_id, artifacts, .. } = result;
+    if !artifacts.is_empty() {
+        let paths: Vec<_> =
+            artifacts.iter().map(|artifact| printable(artifact.path.as_str())).collect();
+        eprintln!(
+            "aitbc: it left {}; `aitbc job artifacts {job_id} --download DIR` fetches that",
+            paths.join(", ")
+        );
+    }
+    Ok(())
+}
