@@ -46,16 +46,22 @@ fn after_help() -> String {
 #[command(next_help_heading = "For every command")]
 struct Flags {
     /// Which profile of the profile file
-    #[arg(long, value_name = "NAME", env = "AITBC_PROFILE", global = true)]
+    #[arg(long, value_name = "NAME", env = "AITBC_PROFILE", hide_env_values = true, global = true)]
     profile: Option<String>,
     /// The profile file
-    #[arg(long, value_name = "FILE", env = "AITBC_CONFIG", global = true)]
+    #[arg(long, value_name = "FILE", env = "AITBC_CONFIG", hide_env_values = true, global = true)]
     config: Option<PathBuf>,
     /// The coordinator's address
-    #[arg(long, value_name = "URL", env = "AITBC_URL", global = true)]
+    #[arg(long, value_name = "URL", env = "AITBC_URL", hide_env_values = true, global = true)]
     url: Option<BaseUrl>,
     /// A file that holds the API key
-    #[arg(long, value_name = "FILE", env = "AITBC_KEY_FILE", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AITBC_KEY_FILE",
+        hide_env_values = true,
+        global = true
+    )]
     key_file: Option<PathBuf>,
     /// Print the coordinator's JSON: one line, or with --all one line for each item
     #[arg(long, global = true)]

@@ -34,6 +34,9 @@ pub struct OnInterrupt {
     pub cancel_on_interrupt: bool,
 }
 
+/// What is done with each event.
+pub type Show<'a> = &'a mut dyn FnMut(&JobEvent) -> Result<(), Failure>;
+
 /// Waits for jobs.
 #[derive(Debug, Args)]
 pub struct Wait {
@@ -69,7 +72,7 @@ impl Wait {
     pub async fn run(self, session: &Session) -> Result<Ending, Failure> {
         let mut worst = Ending::Done;
         for id in self.ids {
-            let Some(job) = until_end(session, id, self.interrupt, &mut |_| Ok(())).await? else {
+            let Some(job) = until_end(session, id, self.interrupt, None).await? else {
                 return Ok(Ending::Interrupted);
             };
             if session.output.json {
@@ -121,13 +124,9 @@ impl Logs {
         .await
     }
 
-    async fn each(
-        self,
-        session: &Session,
-        on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
-    ) -> Result<Ending, Failure> {
+    async fn each(self, session: &Session, on: Show<'_>) -> Result<Ending, Failure> {
         if self.follow {
-            let Some(job) = until_end(session, self.id, self.interrupt, on).await? else {
+            let Some(job) = until_end(session, self.id, self.interrupt, Some(on)).await? else {
                 return Ok(Ending::Interrupted);
             };
             tell_end(self.id, job.state, job.error.as_ref());
@@ -145,12 +144,14 @@ impl Logs {
     }
 }
 
-/// Shows a job as it goes: its log on standard output, the rest on standard error.
+/// Shows a job as it goes: its log on standard output, the rest on standard error; as JSON all on
+/// standard output.
 ///
 /// # Errors
 /// Where standard output cannot be written to.
 pub fn show_live(session: &Session, event: &JobEvent) -> Result<(), Failure> {
     match &event.what {
+        _ if session.output.json => return print_json(session, event),
         Happening::Log { .. } => return print_log(session, event),
         Happening::State { state, more } => {
             let miner = more.get("miner_id").and_then(Value::as_str);
@@ -189,7 +190,8 @@ fn deleted() -> String {
     "a piece of the log was deleted".to_owned()
 }
 
-/// Waits until `job` has ended and shows each event to `on`. `None`: Ctrl-C.
+/// Waits until `job` has ended and shows each event to `on`; without it there is a spinner.
+/// `None`: Ctrl-C.
 ///
 /// # Errors
 /// Where the coordinator refuses or cannot be reached for long, or `on` fails.
@@ -197,14 +199,18 @@ pub async fn until_end(
     session: &Session,
     job: JobId,
     interrupt: OnInterrupt,
-    on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
+    on: Option<Show<'_>>,
 ) -> Result<Option<JobView>, Failure> {
-    let spinner = waiting(&format!("waiting for {job}"));
+    // It would be drawn over what is printed.
+    let spinner = on.is_none().then(|| waiting(&format!("waiting for {job}")));
+    let mut silent = |_: &_| Ok(());
     let ended = tokio::select! {
-        ended = events_then_view(session, job, on) => Some(ended),
+        ended = events_then_view(session, job, on.unwrap_or(&mut silent)) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    spinner.finish_and_clear();
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
+    }
     match ended {
         Some(ended) => ended.map(Some),
         None if interrupt.cancel_on_interrupt => cancel(session, job).await.map(Some),
@@ -218,11 +224,7 @@ pub async fn until_end(
     }
 }
 
-async fn events_then_view(
-    session: &Session,
-    job: JobId,
-    on: &mut dyn FnMut(&JobEvent) -> Result<(), Failure>,
-) -> Result<JobView, Failure> {
+async fn events_then_view(session: &Session, job: JobId, on: Show<'_>) -> Result<JobView, Failure> {
     let mut events = session.coordinator.events(job, 0);
     loop {
         match events.next().await {

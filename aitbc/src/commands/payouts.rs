@@ -27,9 +27,9 @@ pub enum Payouts {
         /// From when: a time, or an age such as 30d
         #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
         since: Option<Timestamp>,
-        /// Until when
+        /// Until when; now unless stated
         #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
-        until: Timestamp,
+        until: Option<Timestamp>,
         /// Write the file here, and print what is in it
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -65,7 +65,7 @@ impl Payouts {
 async fn export(
     session: &Session,
     since: Option<Timestamp>,
-    until: Timestamp,
+    until: Option<Timestamp>,
     file: Option<PathBuf>,
 ) -> Result<Ending, Failure> {
     let reply = session.coordinator.ask(&calls::export_payouts(since, until)).await?;

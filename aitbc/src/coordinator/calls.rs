@@ -231,9 +231,9 @@ pub fn deposit(client: &Name, deposit: &Deposit, key: Uuid) -> Call {
 }
 
 /// `GET /v1/admin/payouts/export`
-pub fn export_payouts(since: Option<Timestamp>, until: Timestamp) -> Call {
+pub fn export_payouts(since: Option<Timestamp>, until: Option<Timestamp>) -> Call {
     let call = Call::get(["v1", "admin", "payouts", "export"]);
-    call.with("since", since).with("until", Some(until))
+    call.with("since", since).with("until", until)
 }
 
 /// `POST /v1/admin/payouts`

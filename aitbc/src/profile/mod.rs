@@ -212,31 +212,15 @@ pub fn suggestion(nearest: Option<&str>) -> String {
 /// # Errors
 /// What is wrong with the file, the key or the address.
 pub fn settle(choice: Choice) -> Result<Settings, ProfileError> {
-    let file = match (choice.file, usual_file()) {
-        (Some(named), _) => Some((Profiles::read(&named)?, named)),
-        (None, Some(usual)) if usual.exists() => Some((Profiles::read(&usual)?, usual)),
-        (None, usual) if choice.profile.is_some() => {
-            let path = usual.ok_or(ProfileError::NoHome)?;
-            let name = choice.profile.unwrap_or_default();
-            return Err(ProfileError::Unknown { path, name, hint: String::new() });
-        }
-        (None, _) => None,
-    };
-    let (name, profile, directory) = match file {
-        Some((profiles, path)) => {
-            let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-            let (name, profile) = choose(profiles, &path, choice.profile)?;
-            (name, profile, directory)
-        }
-        None => (None, Profile::default(), PathBuf::new()),
-    };
-    let elsewhere = choice.url.as_ref().is_some_and(|url| Some(url) != profile.url.as_ref());
-    let url = choice.url.or_else(|| profile.url.clone()).unwrap_or_default();
+    let Choice { file, profile, url, key_file } = choice;
+    let (name, profile, directory) = locate(file, profile)?;
+    let elsewhere = url.as_ref().is_some_and(|url| Some(url) != profile.url.as_ref());
+    let url = url.or_else(|| profile.url.clone()).unwrap_or_default();
     if !url.is_private() && (elsewhere || !profile.allow_insecure) {
         return Err(ProfileError::Insecure(url));
     }
     let beside = |path: PathBuf| directory.join(path);
-    let (key, key_origin) = match (choice.key_file, variable()?) {
+    let (key, key_origin) = match (key_file, variable()?) {
         (Some(path), _) => (Some(secret::read(&path)?), path.display().to_string()),
         (None, Some(key)) => (Some(key), format!("the variable {KEY_VARIABLE}")),
         (None, None) if elsewhere => (None, "none: the profile's is for its own url".to_owned()),
@@ -254,6 +238,25 @@ pub fn settle(choice: Choice) -> Result<Settings, ProfileError> {
         ca_file: profile.ca_file.map(beside),
         coordinator_keys: if elsewhere { Vec::new() } else { profile.coordinator_keys },
     })
+}
+
+/// The profile that counts, its name, and the directory that its paths start from.
+fn locate(
+    named: Option<PathBuf>,
+    asked: Option<String>,
+) -> Result<(Option<String>, Profile, PathBuf), ProfileError> {
+    let usual = usual_file();
+    let path = match (named, usual) {
+        (Some(named), _) => named,
+        (None, Some(usual)) if usual.exists() => usual,
+        (None, usual) => {
+            let Some(name) = asked else { return Ok((None, Profile::default(), PathBuf::new())) };
+            let path = usual.ok_or(ProfileError::NoHome)?;
+            return Err(ProfileError::Unknown { path, name, hint: String::new() });
+        }
+    };
+    let (name, profile) = choose(Profiles::read(&path)?, &path, asked)?;
+    Ok((name, profile, path.parent().map(Path::to_owned).unwrap_or_default()))
 }
 
 fn choose(

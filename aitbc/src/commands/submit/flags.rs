@@ -40,10 +40,6 @@ pub struct JobFlags {
     /// A file that the job must leave behind; may be repeated
     #[arg(long = "artifact", value_name = "PATH[:TYPE]", value_parser = artifact)]
     artifacts: Vec<ArtifactRule>,
-    #[command(flatten)]
-    constraints: ConstraintFlags,
-    #[command(flatten)]
-    limits: LimitFlags,
     /// 0 to 9; higher leaves the queue first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
@@ -56,6 +52,10 @@ pub struct JobFlags {
     /// Refuse it where nobody can run it now, rather than wait
     #[arg(long)]
     require_now: bool,
+    #[command(flatten)]
+    constraints: ConstraintFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
 }
 
 /// Which miners may take it, and what it may cost.

@@ -26,13 +26,11 @@ use flags::{InputPath, JobFlags};
 pub struct Submit {
     /// Jobs as JSON, JSON lines or YAML; `-` reads standard input. Flags win over what it says
     file: Option<PathBuf>,
-    #[command(flatten)]
-    job: JobFlags,
     /// Wait until it has ended, and print what it made
     #[arg(long)]
     wait: bool,
-    /// The same, and print its log as it comes
-    #[arg(long, conflicts_with = "json")]
+    /// Wait likewise, and print its log as it comes; with --json every event
+    #[arg(long)]
     follow: bool,
     #[command(flatten)]
     interrupt: OnInterrupt,
@@ -42,6 +40,8 @@ pub struct Submit {
     /// Under which a repetition of this very call is recognised; made up unless stated
     #[arg(long, value_name = "UUID")]
     idempotency_key: Option<Uuid>,
+    #[command(flatten)]
+    job: JobFlags,
 }
 
 impl Submit {
@@ -83,9 +83,8 @@ impl Submit {
             return Ok(Ending::Done);
         }
         eprintln!("aitbc: job {id}");
-        let mut silent = |_: &_| Ok(());
         let mut live = |event: &_| follow::show_live(session, event);
-        let on: &mut dyn FnMut(&_) -> _ = if self.follow { &mut live } else { &mut silent };
+        let on: Option<follow::Show<'_>> = if self.follow { Some(&mut live) } else { None };
         match follow::until_end(session, id, self.interrupt, on).await? {
             Some(job) => conclude(session, job, !self.follow).await,
             None => Ok(Ending::Interrupted),

@@ -1,0 +1,84 @@
+//! What is written about the program, held against it.
+
+use aitbc::cli::Cli;
+use aitbc::profile::Profiles;
+use clap::{Command, CommandFactory as _};
+
+use crate::program::Program;
+
+const DOCUMENT: &str = include_str!("../../../docs/cli.md");
+const SAMPLE: &str = include_str!("../../../etc/aitbc.yaml");
+
+/// The reference, as `docs/cli.md` has it after its introduction.
+fn reference() -> String {
+    let mut text = String::new();
+    walk(&Cli::command(), "", &mut text);
+    text
+}
+
+fn walk(command: &Command, path: &str, text: &mut String) {
+    let name = format!("{path} {}", command.get_name()).trim().to_owned();
+    let help = command.clone().bin_name(&name).color(clap::ColorChoice::Never).render_long_help();
+    let help = help.to_string();
+    let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+    text.push_str(&format!("### {name}\n\n```text\n{}\n```\n\n", lines.join("\n").trim_end()));
+    for sub in command.get_subcommands() {
+        walk(sub, &name, text);
+    }
+}
+
+/// `AITBC_WRITE_DOCS=1 cargo test -p aitbc documents` writes the reference anew.
+#[test]
+fn the_reference_is_what_help_says() {
+    let (introduction, found) = DOCUMENT.split_once("## Reference\n\n").unwrap();
+    let wanted = reference();
+    if std::env::var_os("AITBC_WRITE_DOCS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+        let text = format!("{introduction}## Reference\n\n{}\n", wanted.trim_end());
+        std::fs::write(path, text).unwrap();
+        return;
+    }
+    assert_eq!(found.trim_end(), wanted.trim_end());
+}
+
+#[test]
+fn exit_codes_are_the_documented_ones() {
+    for ending in aitbc::ending::Ending::ALL {
+        let row = format!("| {} | {} |", ending.code(), ending.meaning());
+        assert!(DOCUMENT.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn the_sample_is_a_profile_file() {
+    let profiles = Profiles::parse(SAMPLE).unwrap();
+    assert_eq!(profiles.default.as_deref(), Some("local"));
+    assert_eq!(profiles.profiles.keys().collect::<Vec<_>>(), ["local", "market"]);
+    // Every key has a line in it, set or as a comment.
+    for key in ["url", "key", "key_file", "ca_file", "allow_insecure", "coordinator_keys"] {
+        let lines = SAMPLE.lines().map(|line| line.trim_start().trim_start_matches("# "));
+        assert!(lines.clone().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn completions_are_scripts() {
+    let program = Program::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = program.run(&["completions", shell]).await.ok();
+        assert!(script.contains("artifacts") && script.contains("capacities"), "{shell}");
+        program.file(&format!("completions.{shell}"), &script, 0o644);
+    }
+    assert!(bash(&program, "-n completions.bash").await);
+    // And it completes.
+    let ask = "-c 'source completions.bash; COMP_WORDS=(aitbc cap); COMP_CWORD=1; \
+               _aitbc aitbc cap aitbc; [[ ${COMPREPLY[*]} == capacities ]]'";
+    assert!(bash(&program, ask).await);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell judges its own language")]
+async fn bash(program: &Program, words: &str) -> bool {
+    let mut command = tokio::process::Command::new("bash");
+    command.arg("-c").arg(format!("bash {words}")).current_dir(program.path("."));
+    command.status().await.unwrap().success()
+}
