@@ -11,7 +11,7 @@ use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
 use coordinator::config::{Config, Listen};
 use coordinator::db::Db;
-use coordinator::intake::{Submission, draft};
+use coordinator::intake::Submission;
 use coordinator::router::router;
 use coordinator::serve::Server;
 use coordinator::sweeper::Sweeper;
