@@ -166,5 +166,5 @@ async fn key(app: &SharedApp, scope: Scope) -> String {
     secret[..16].copy_from_slice(&random_u128().to_be_bytes());
     let id = random_u128().to_be_bytes()[..8].try_into().expect("eight bytes");
     let minted = Minted::from_random(scope, id, secret);
-    issue(&app.db, app.now(), &new, terms, minted).await.expect("a key").key
+    issue(&app.db, app.now(), "bench", &new, terms, minted).await.expect("a key").key
 }

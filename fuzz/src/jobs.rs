@@ -1,6 +1,7 @@
 //! What clients submit, from the body to what is stored, matched and handed out.
 
 use coordinator::config::Config;
+use coordinator::controls::InForce;
 use coordinator::dispatch::matching::{Needs, unmet};
 use coordinator::intake::{Draft, draft};
 use coordinator::jobs::Spec;
@@ -23,7 +24,8 @@ pub fn jobs(data: &[u8]) {
 fn job(data: &[u8]) {
     let Ok(job) = wire::parse::<NewJob>(data) else { return };
     let client = name("client");
-    match draft(&Config::default(), &client, Timestamp::from_micros(0), job) {
+    let (config, in_force) = (Config::default(), InForce::default());
+    match draft(&config, &in_force, &client, Timestamp::from_micros(0), job) {
         Err(error) => {
             assert_eq!(error.code, ErrorCode::InvalidPayload);
             assert!(error.details.contains_key("field"));

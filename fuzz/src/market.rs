@@ -178,5 +178,5 @@ async fn key(app: &SharedApp, scope: Scope) -> String {
     };
     let terms = (scope == Scope::Client).then(Terms::default);
     let minted = Minted::from_random(scope, [1; 8], [2; 32]);
-    issue(&app.db, app.now(), &new, terms, minted).await.expect("a key").key
+    issue(&app.db, app.now(), "fuzz", &new, terms, minted).await.expect("a key").key
 }

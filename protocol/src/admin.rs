@@ -91,6 +91,7 @@ pub struct AdminMiner {
 
 /// Reply of `DELETE /v1/admin/miners/{id}`: the name is free again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Released {
     /// The name that is free.
     pub miner_id: Name,

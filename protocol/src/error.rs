@@ -163,8 +163,7 @@ codes! {
         UpgradeRequired = "UPGRADE_REQUIRED",
         /// 429: too many requests; `Retry-After` says when to come back.
         RateLimited = "RATE_LIMITED",
-        /// 429: the client has as many jobs as the operator allows; `details.quota` and
-        /// `details.limit`.
+        /// 429: the client has as many jobs as the operator allows; `details.quota` names the limit.
         QuotaExceeded = "QUOTA_EXCEEDED",
         /// 429: what may be issued today is spent or promised.
         DailyCapReached = "DAILY_CAP_REACHED",
@@ -172,7 +171,7 @@ codes! {
         Internal = "INTERNAL",
         /// 503: the database cannot be reached.
         DbUnavailable = "DB_UNAVAILABLE",
-        /// 503: `require_now` was asked and nobody can run the job now.
+        /// 503: `require_now` was asked and nobody can run the job now; `details.why` says why.
         NoEligibleMiner = "NO_ELIGIBLE_MINER",
         /// 503: the operator takes in no jobs for now.
         IntakePaused = "INTAKE_PAUSED",

@@ -271,6 +271,7 @@ pub struct HeartbeatReply {
 /// Reply of `GET /v1/miner/reputation`: what a miner has done so far, by the coordinator's books and
 /// clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reputation {
     /// The miner.
     pub miner_id: Name,

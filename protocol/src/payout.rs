@@ -128,6 +128,7 @@ fn sum(items: &[PayoutLine]) -> Option<Amount> {
 
 /// Reply of `POST /v1/admin/payouts`: the file is marked as paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct PaidOut {
     /// The file.
     pub export_id: String,

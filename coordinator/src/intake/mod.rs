@@ -7,8 +7,7 @@ mod store;
 
 use std::sync::Arc;
 
-pub use draft::Draft;
-use draft::draft;
+pub use draft::{Draft, draft};
 use protocol::client::{JobView, NewJob};
 use protocol::{ErrorCode, Name};
 
