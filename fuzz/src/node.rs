@@ -88,7 +88,7 @@ pub fn state_files(data: &[u8]) {
         let root = files::directory().join("node");
         let workspace = workspace.get_or_init(|| Workspace::open(&root).expect("it is ours"));
         let dir = workspace.job(id);
-        assert_eq!(workspace.jobs().expect("it can be listed"), [dir.clone()]);
+        assert_eq!(workspace.jobs().expect("it can be listed"), std::slice::from_ref(&dir));
         if let Ok(state) = dir.state() {
             let text = serde_json::to_vec(&state).expect("a state is JSON");
             assert_eq!(serde_json::from_slice(&text).ok(), Some(state));

@@ -1,6 +1,8 @@
 //! Every target over its corpus and over mutations of it: what libFuzzer does for hours, briefly
 //! and always in the same way.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
