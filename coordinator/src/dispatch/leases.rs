@@ -219,17 +219,30 @@ pub fn check<'a>(
             ApiError::new(ErrorCode::ConflictState, message).with("state", row.state.as_str())
         );
     };
-    caller.may_act_for(&holder.miner_id, &holder.wallet).map_err(|refusal| {
-        // Whoever comes with a token of a job that was leased more than once may have held it.
-        let former = token.is_some() && row.fence > 1 && refusal.code == ErrorCode::MinerMismatch;
-        if former { lease_lost("the job is leased to somebody else by now") } else { refusal }
-    })?;
+    check_caller(caller, (&holder.miner_id, &holder.wallet), token, row.fence > 1)?;
     match token {
         Some(token) if same(token, holder.token) => Ok(holder),
         Some(_) => Err(lease_lost("the job is leased to somebody else by now")),
         None if holder.tokenless || renewing == Some(holder.miner_no) => Ok(holder),
         None => Err(lease_lost("lease_token is missing")),
     }
+}
+
+/// Checks that a caller acts for the miner that holds a job, or did it.
+///
+/// # Errors
+/// `MINER_MISMATCH`; `LEASE_LOST` for whoever comes with a token of a job that was leased more than
+/// once, and so may have held it.
+pub fn check_caller(
+    caller: &Caller,
+    (miner_id, wallet): (&Name, &Name),
+    token: Option<LeaseToken>,
+    leased_again: bool,
+) -> Result<(), ApiError> {
+    caller.may_act_for(miner_id, wallet).map_err(|refusal| {
+        let former = token.is_some() && leased_again && refusal.code == ErrorCode::MinerMismatch;
+        if former { lease_lost("the job was leased to somebody else") } else { refusal }
+    })
 }
 
 /// Compares in constant time.

@@ -231,7 +231,10 @@ fn judge(
     }
     let job_id: JobId = proof.id.parse().map_err(|_| ApiError::job_not_found())?;
     if let Some(settled) = files.settled.get(&job_id) {
-        row.caller.may_act_for(&settled.miner_id, &settled.wallet)?;
+        let by = (&settled.miner_id, &settled.wallet);
+        // A receipt that states no fence leaves open how often the job was leased.
+        let leased_again = settled.receipt.fence.is_none_or(|fence| fence > 1);
+        leases::check_caller(&row.caller, by, proof.lease_token, leased_again)?;
         if settled.output_sha == proof.output_sha {
             return Ok(Judged::Repeat(settled.clone()));
         }

@@ -100,6 +100,8 @@ on_both_engines! {
         fast.prove(&fast.proof(&job, "in time")).await.expect(201);
         assert_eq!(client.job(id).await.miner_id.unwrap().as_str(), "fast");
         app.audit().await;
+        // What it has in hand is of no use any more, and not a matter of its key.
+        slow.prove(&slow.proof(&lost, "late")).await.refused(ErrorCode::LeaseLost);
     }
 
     async fn a_late_result_counts_while_nobody_else_has_the_job(app: TestApp) {
