@@ -207,6 +207,8 @@ on_both_engines! {
         let miner = app.registered("m1").await;
         let done = one.submit_any().await;
         miner.work().await;
+        // Ids of one millisecond are in no order.
+        app.advance(1);
         let canceled = one.submit(json!({"workload": "other"})).await;
         one.cancel(canceled).await.expect(200);
         app.advance(10);

@@ -89,7 +89,7 @@ on_both_engines! {
     async fn inputs_go_unless_a_live_job_names_them(app: TestApp) {
         let app = TestApp::with(app.engine(), |config| {
             config.retention.inputs_days = Some(7);
-            config.jobs.ttl_secs = 100 * 24 * 3600;
+            config.jobs.ttl_secs = 20 * 24 * 3600;
         }).await;
         let client = app.client("c1").await;
         let (named, unnamed) = (put_input(&client, b"1").await, put_input(&client, b"2").await);
