@@ -103,7 +103,10 @@ impl Market {
                 next.prove(call, output, *claim, answer, now)?;
             }
         }
-        if let Some(key) = asked.key {
+        // A refusal of the key itself is not kept: the key may be allowed more tomorrow.
+        if let Some(key) = asked.key
+            && answer.status != 403
+        {
             next.answered.insert(key, (now, answer.clone()));
         }
         Ok(vec![next])
@@ -231,8 +234,7 @@ impl Market {
         }
         let Some(holder) = &task.holder else { return Err(ErrorCode::ConflictState) };
         if miners[holder.miner].wallet != call.wallet {
-            let former = call.token.is_some() && task.fence > 1;
-            return Err(if former { ErrorCode::LeaseLost } else { ErrorCode::MinerMismatch });
+            return Err(not_the_holder(call, task));
         }
         let own = match call.token {
             Some(token) => token == holder.lease.token,
@@ -327,9 +329,10 @@ impl Market {
         answer: &Answer,
         now: Timestamp,
     ) -> Result<(), Broken> {
-        if let Some(paid) = &self.jobs[&call.job].paid {
+        let task = &self.jobs[&call.job];
+        if let Some(paid) = &task.paid {
             if paid.wallet != call.wallet {
-                return answer.refused(ErrorCode::MinerMismatch);
+                return answer.refused(not_the_holder(call, task));
             }
             if paid.output != output {
                 return answer.refused(ErrorCode::DuplicateProof);
@@ -439,4 +442,11 @@ fn amount(value: &Value) -> Amount {
 
 fn sum(amounts: impl Iterator<Item = Amount>) -> Amount {
     amounts.fold(Amount::ZERO, |sum, amount| sum.checked_add(amount).unwrap())
+}
+
+/// What somebody is told who calls about another's job: with a token of a job that was leased more
+/// than once, it may have been its own.
+fn not_the_holder(call: &Call, task: &Task) -> ErrorCode {
+    let former = call.token.is_some() && task.fence > 1;
+    if former { ErrorCode::LeaseLost } else { ErrorCode::MinerMismatch }
 }
