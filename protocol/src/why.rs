@@ -74,7 +74,7 @@ pub struct AttemptWhy {
     pub miner_id: Name,
     /// Whether it was paid.
     pub paid: bool,
-    /// How much.
+    /// What its wallet was credited, in AITBC: the price less the operator's fee, and the bonus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
     /// The receipt.

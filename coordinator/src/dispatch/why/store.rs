@@ -203,7 +203,8 @@ pub async fn attempts(
     let sql = "select * from (
                    select a.fence, a.miner_id, a.started_at, a.leased_at, a.ended_at, a.outcome,
                        a.error_code, a.error_message, a.refusal_code, a.refusal_message,
-                       a.refused_at, r.receipt_id, r.price, r.created_at as paid_at, m.wallet,
+                       a.refused_at, r.receipt_id, r.price - r.fee + r.bonus as credited,
+                       r.created_at as paid_at, m.wallet,
                        lead(a.leased_at) over (order by a.fence) as next_at,
                        lead(a.miner_id) over (order by a.fence) as next_miner_id
                    from attempts a
@@ -240,7 +241,7 @@ fn attempt(row: &Row) -> Result<Attempt, DbError> {
         error: pair("error_code", "error_message")?,
         refusal: refused.map(|((code, message), at)| Refusal { at, code, message }),
         receipt_id: row.parse_opt("receipt_id")?,
-        amount: row.get("price")?,
+        amount: row.get("credited")?,
         paid_at: row.get("paid_at")?,
         next: next_at.zip(row.parse_opt("next_miner_id")?),
     })
