@@ -106,7 +106,7 @@ impl Market {
         };
         let terms = (scope == Scope::Client).then_some(terms);
         let minted = Minted::from_random(scope, random_bytes(), random_bytes());
-        issue(&self.app.db, self.app.now(), &new, terms, minted).await.unwrap().key
+        issue(&self.app.db, self.app.now(), "tests", &new, terms, minted).await.unwrap().key
     }
 }
 

@@ -10,7 +10,7 @@ use protocol::{JobId, Sha256Hex};
 use uuid::Uuid;
 
 use super::follow::{self, OnInterrupt};
-use super::job_file;
+use super::{job_file, why};
 use crate::chance;
 use crate::coordinator::{Call, Reply, calls, transfer};
 use crate::ending::{Ending, Failure};
@@ -161,8 +161,8 @@ async fn quote(session: &Session, jobs: &[NewJob]) -> Result<Ending, Failure> {
                     ("unit", quote.unit_type.to_string()),
                     ("unit price", quote.unit_price.to_string()),
                     ("costs at most", quote.hold.to_string()),
-                    ("miners that could run it", quote.eligible_miners.to_string()),
-                ])
+                ])?;
+                why::reach(output, &quote.why)
             })
             .await?;
     }
