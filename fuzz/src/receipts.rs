@@ -31,6 +31,7 @@ pub fn receipt(data: &[u8]) {
     let again: Receipt = serde_json::from_str(&text).expect("it was written by us");
     assert_eq!(again, receipt);
     assert_eq!(again.canonical(), receipt.canonical());
+    assert_eq!(Receipt::from_text(&text).as_ref(), Ok(&receipt));
     if receipt.verify().is_ok() {
         assert!(changed(&receipt).verify().is_err());
     }

@@ -94,6 +94,12 @@ pub struct Receipt {
 /// Why a receipt is not good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
+    /// It does not parse.
+    #[error("it is no receipt: {0}")]
+    Form(String),
+    /// Something stands in it that no signature covers.
+    #[error("it holds fields or spellings that receipts do not have")]
+    Additions,
     /// `version` is another one.
     #[error("unknown receipt version {0:?}")]
     Version(String),
@@ -134,6 +140,22 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
+    /// The receipt of a text that holds nothing else: what no signature covers must not stand in a
+    /// file that is called verified. Signatures are not checked here, see [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`ReceiptError::Form`] and [`ReceiptError::Additions`].
+    pub fn from_text(text: &str) -> Result<Self, ReceiptError> {
+        let form = |error: serde_json::Error| ReceiptError::Form(error.to_string());
+        let receipt: Self = serde_json::from_str(text).map_err(form)?;
+        let stated: Value = serde_json::from_str(text).map_err(form)?;
+        let understood = serde_json::to_value(&receipt).map_err(form)?;
+        if canonical::to_string(&stated) != canonical::to_string(&understood) {
+            return Err(ReceiptError::Additions);
+        }
+        Ok(receipt)
+    }
+
     /// The bytes that are signed: everything but the signatures, in canonical form.
     pub fn canonical(&self) -> String {
         let bare = Self { signature: None, attestations: Vec::new(), ..self.clone() };
@@ -241,6 +263,24 @@ mod tests {
             .signed(&parse_secret(MINER).unwrap())
             .attested(&parse_secret(COORDINATOR).unwrap());
         assert_eq!(signed, vector());
+    }
+
+    #[test]
+    fn a_text_holds_a_receipt_and_nothing_else() {
+        let text = serde_json::to_string_pretty(&vector()).unwrap();
+        assert_eq!(Receipt::from_text(&text), Ok(vector()));
+        for (beside, with) in [
+            ("{", "{\"tip\": \"5\","),
+            ("\"signature\": {", "\"signature\": {\"note\": \"x\","),
+            ("\"price\": \"0.23692\"", "\"price\": \"0.236920\""),
+        ] {
+            let changed = text.replacen(beside, with, 1);
+            assert_ne!(changed, text, "{beside}");
+            assert_eq!(Receipt::from_text(&changed), Err(ReceiptError::Additions), "{with}");
+        }
+        for text in ["", "{", "{}", "[]"] {
+            assert!(matches!(Receipt::from_text(text), Err(ReceiptError::Form(_))), "{text:?}");
+        }
     }
 
     #[test]

@@ -33,10 +33,11 @@ pub struct Verify {
     what: String,
     /// The coordinator's public key; unless stated, those of the profile (`coordinator_keys`), else
     /// those that the coordinator publishes. May be repeated
-    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    // base64url: one key in 64 begins with a hyphen.
+    #[arg(long, value_name = "KEY", value_parser = public_key, allow_hyphen_values = true)]
     key: Vec<String>,
     /// The miner's public key
-    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    #[arg(long, value_name = "KEY", value_parser = public_key, allow_hyphen_values = true)]
     miner_key: Option<String>,
 }
 

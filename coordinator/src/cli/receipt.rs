@@ -31,8 +31,8 @@ impl Command {
 }
 
 fn verify(file: &Path, coordinator_key: Option<&str>, json: bool) -> Result<(), Failure> {
-    let receipt: Receipt = serde_json::from_str(&read(file, MAX_RECEIPT_BYTES)?)
-        .map_err(|error| failed(format!("{}: no receipt: {error}", file.display())))?;
+    let receipt = Receipt::from_text(&read(file, MAX_RECEIPT_BYTES)?)
+        .map_err(|error| failed(format!("{}: {error}", file.display())))?;
     receipt.verify().map_err(failed)?;
     if let Some(key) = coordinator_key
         && !receipt.attestations.iter().any(|attestation| attestation.key_id == key)
