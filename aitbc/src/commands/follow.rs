@@ -4,24 +4,18 @@
 use std::time::Duration;
 
 use clap::Args;
-use protocol::JobId;
-use protocol::client::{JobError, JobResult, JobView};
+use protocol::client::{Canceled, JobError, JobResult, JobView};
 use protocol::event::{Happening, JobEvent};
-use protocol::{ErrorCode, JobState};
-use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use protocol::{ErrorCode, JobId, JobState};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::chance;
-use crate::coordinator::calls;
+use crate::coordinator::{CallError, calls};
 use crate::ending::{Ending, Failure};
 use crate::output::{printable, printable_lines, waiting};
 use crate::session::Session;
-
-/// The first pause between two looks at a job, where no events are to be had.
-const FIRST_LOOK: Duration = Duration::from_millis(500);
-
-/// The longest such pause: a client may ask once a second in all.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// After so long without an event all that was there has come.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -32,6 +26,17 @@ pub struct OnInterrupt {
     /// Ctrl-C cancels the job, too
     #[arg(long)]
     pub cancel_on_interrupt: bool,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its last state.
+    pub state: JobState,
+    /// Why it failed, where it did.
+    pub error: Option<JobError>,
+    /// All of it; only its client is shown that.
+    pub view: Option<JobView>,
 }
 
 /// What is done with each event.
@@ -72,16 +77,16 @@ impl Wait {
     pub async fn run(self, session: &Session) -> Result<Ending, Failure> {
         let mut worst = Ending::Done;
         for id in self.ids {
-            let Some(job) = until_end(session, id, self.interrupt, None).await? else {
+            let Some(ended) = until_end(session, id, self.interrupt, None).await? else {
                 return Ok(Ending::Interrupted);
             };
             if session.output.json {
-                session.output.line(&serde_json::to_string(&job).unwrap_or_default())?;
+                session.output.line(&ended.json(id).to_string())?;
             } else {
-                session.output.table([""; 2], [[id.to_string(), job.state.to_string()]])?;
+                session.output.table([""; 2], [[id.to_string(), ended.state.to_string()]])?;
             }
-            tell_end(id, job.state, job.error.as_ref());
-            worst = worst.max(Ending::of_job(job.state));
+            tell_end(id, ended.state, ended.error.as_ref());
+            worst = worst.max(Ending::of_job(ended.state));
         }
         Ok(worst)
     }
@@ -126,11 +131,11 @@ impl Logs {
 
     async fn each(self, session: &Session, on: Show<'_>) -> Result<Ending, Failure> {
         if self.follow {
-            let Some(job) = until_end(session, self.id, self.interrupt, Some(on)).await? else {
+            let Some(ended) = until_end(session, self.id, self.interrupt, Some(on)).await? else {
                 return Ok(Ending::Interrupted);
             };
-            tell_end(self.id, job.state, job.error.as_ref());
-            return Ok(Ending::of_job(job.state));
+            tell_end(self.id, ended.state, ended.error.as_ref());
+            return Ok(Ending::of_job(ended.state));
         }
         let mut events = session.coordinator.events(self.id, 0);
         // The first one may take as long as a connection does.
@@ -200,12 +205,12 @@ pub async fn until_end(
     job: JobId,
     interrupt: OnInterrupt,
     on: Option<Show<'_>>,
-) -> Result<Option<JobView>, Failure> {
+) -> Result<Option<Ended>, Failure> {
     // It would be drawn over what is printed.
     let spinner = on.is_none().then(|| waiting(&format!("waiting for {job}")));
     let mut silent = |_: &_| Ok(());
     let ended = tokio::select! {
-        ended = events_then_view(session, job, on.unwrap_or(&mut silent)) => Some(ended),
+        ended = events_to_end(session, job, on.unwrap_or(&mut silent)) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
     if let Some(spinner) = spinner {
@@ -224,34 +229,47 @@ pub async fn until_end(
     }
 }
 
-async fn events_then_view(session: &Session, job: JobId, on: Show<'_>) -> Result<JobView, Failure> {
+async fn events_to_end(session: &Session, job: JobId, on: Show<'_>) -> Result<Ended, Failure> {
     let mut events = session.coordinator.events(job, 0);
-    loop {
-        match events.next().await {
-            Ok(Some(event)) => on(&event)?,
-            Ok(None) => break,
-            // A proxy or a coordinator without events still says where the job stands.
-            Err(error) if error.code() == ErrorCode::NotFound.as_str() => break,
-            Err(error) => return Err(error.into()),
-        }
+    let mut last = None;
+    while let Some(event) = events.next().await? {
+        on(&event)?;
+        last = Some(event.what);
     }
-    let mut pause = FIRST_LOOK;
-    loop {
-        let view: JobView = session.coordinator.ask_for(&calls::job(job)).await?;
-        if view.state.is_terminal() {
-            return Ok(view);
+    let Some(Happening::State { state, more }) = last.filter(Happening::is_last) else {
+        let why = format!("the events of job {job} end without its end");
+        return Err(CallError::Nonsense(why).into());
+    };
+    let told = more.get("error").and_then(|error| JobError::deserialize(error).ok());
+    match session.coordinator.ask_for::<JobView>(&calls::job(job)).await {
+        Ok(view) => Ok(Ended { state, error: view.error.clone().or(told), view: Some(view) }),
+        // Its events are shown to an admin, too.
+        Err(error) if error.code() == ErrorCode::ForbiddenScope.as_str() => {
+            Ok(Ended { state, error: told, view: None })
         }
-        sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_LOOK);
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Ended {
+    /// The job as the coordinator has it, or what its last event says.
+    fn json(&self, job: JobId) -> Value {
+        match &self.view {
+            Some(view) => serde_json::to_value(view).unwrap_or_default(),
+            None => json!({"job_id": job, "state": self.state, "error": self.error}),
+        }
     }
 }
 
 /// Cancels after Ctrl-C. A job that ended meanwhile is as good.
-async fn cancel(session: &Session, job: JobId) -> Result<JobView, Failure> {
-    let canceled = session.coordinator.ask(&calls::cancel(job, chance::idempotency_key())).await;
-    match canceled {
-        Err(error) if error.code() != ErrorCode::ConflictState.as_str() => Err(error.into()),
-        _ => Ok(session.coordinator.ask_for(&calls::job(job)).await?),
+async fn cancel(session: &Session, job: JobId) -> Result<Ended, Failure> {
+    let call = calls::cancel(job, chance::idempotency_key());
+    match session.coordinator.ask_for(&call).await {
+        Ok(Canceled { state, .. }) => Ok(Ended { state, error: None, view: None }),
+        Err(error) if error.code() == ErrorCode::ConflictState.as_str() => {
+            events_to_end(session, job, &mut |_| Ok(())).await
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -9,7 +9,7 @@ use protocol::job::InputFile;
 use protocol::{JobId, Sha256Hex};
 use uuid::Uuid;
 
-use super::follow::{self, OnInterrupt};
+use super::follow::{self, Ended, OnInterrupt};
 use super::{job_file, why};
 use crate::chance;
 use crate::coordinator::{Call, Reply, calls, transfer};
@@ -86,7 +86,7 @@ impl Submit {
         let mut live = |event: &_| follow::show_live(session, event);
         let on: Option<follow::Show<'_>> = if self.follow { Some(&mut live) } else { None };
         match follow::until_end(session, id, self.interrupt, on).await? {
-            Some(job) => conclude(session, job, !self.follow).await,
+            Some(ended) => conclude(session, id, &ended, !self.follow).await,
             None => Ok(Ending::Interrupted),
         }
     }
@@ -140,17 +140,21 @@ async fn send(session: &Session, call: &Call, key: Uuid) -> Result<Reply, Failur
 }
 
 /// Shows how a job ended that was waited for.
-async fn conclude(session: &Session, job: JobView, show: bool) -> Result<Ending, Failure> {
-    let id = job.job_id;
-    if show && job.result_available {
+async fn conclude(
+    session: &Session,
+    id: JobId,
+    ended: &Ended,
+    show: bool,
+) -> Result<Ending, Failure> {
+    if show && ended.view.as_ref().is_some_and(|job| job.result_available) {
         let reply = session.coordinator.ask(&calls::result(id)).await?;
         match session.output.json {
             true => session.output.line(reply.text()?)?,
             false => follow::print_result(session, &reply.read::<JobResult>()?)?,
         }
     }
-    follow::tell_end(id, job.state, job.error.as_ref());
-    Ok(Ending::of_job(job.state))
+    follow::tell_end(id, ended.state, ended.error.as_ref());
+    Ok(Ending::of_job(ended.state))
 }
 
 async fn quote(session: &Session, jobs: &[NewJob]) -> Result<Ending, Failure> {
