@@ -133,6 +133,15 @@ impl CallError {
             ("JOB_NOT_FOUND", _) => "`aitbc jobs` lists your jobs",
             ("JOB_NOT_READY", _) => "`aitbc job wait ID` waits until it has ended",
             ("INSUFFICIENT_FUNDS", _) => "`aitbc wallet balance` says what there is",
+            ("BANNED", _) => "only the operator can lift that; the reason is above",
+            ("QUOTA_EXCEEDED", _) => {
+                "wait until your jobs end, or the day (UTC) does; the operator sets the limit"
+            }
+            ("DAILY_CAP_REACHED", _) => "the market has paid what it may today (UTC); try tomorrow",
+            ("INTAKE_PAUSED", _) => "the operator takes no jobs in now; those taken in go on",
+            ("RANGE_NOT_SATISFIABLE", _) => {
+                "what is there is no part of this file; remove the .part file and fetch it again"
+            }
             ("NO_ELIGIBLE_MINER", _) => "without --require-now the job waits for a miner",
             ("IDEMPOTENCY_KEY_REUSED", _) => {
                 "this key was used for something else; leave --idempotency-key out for a new one"
