@@ -94,6 +94,17 @@ impl PayoutFile {
         canonical::to_string(&serde_json::to_value(bare).unwrap_or(Value::Null))
     }
 
+    /// The lines as CSV (RFC 4180): wallet, amount, receipts.
+    pub fn to_csv(&self) -> String {
+        let mut text = String::from("wallet,amount,receipts\r\n");
+        for PayoutLine { wallet, amount, receipts } in &self.items {
+            let receipts: Vec<&str> = receipts.iter().map(Name::as_str).collect();
+            // A name has no quotes in it.
+            text.push_str(&format!("\"{wallet}\",{amount},\"{}\"\r\n", receipts.join(" ")));
+        }
+        text
+    }
+
     /// Signs as the coordinator.
     #[must_use]
     pub fn signed(mut self, key: &SigningKey) -> Self {

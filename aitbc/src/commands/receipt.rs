@@ -75,11 +75,8 @@ impl Receipt {
             Some(id) => session.coordinator.ask(&calls::receipt(id)).await?.text()?.to_owned(),
             None => read(Path::new(&verify.what))?,
         };
-        let coordinator = match (verify.key, &session.settings.coordinator_keys) {
-            (stated, _) if !stated.is_empty() => stated,
-            (_, pinned) if !pinned.is_empty() => pinned.clone(),
-            _ => published(session).await?,
-        };
+        let stated = verify.key;
+        let coordinator = if stated.is_empty() { trusted_keys(session).await? } else { stated };
         let job = job.map(|id| id.to_string());
         tell(&session.output, &text, &Signers { coordinator, miner: verify.miner_key, job })
     }
@@ -92,7 +89,15 @@ impl Verify {
     }
 }
 
-async fn published(session: &Session) -> Result<Vec<String>, Failure> {
+/// The coordinator's public keys: those that are pinned, else those that it publishes.
+///
+/// # Errors
+/// Where it cannot be asked.
+pub async fn trusted_keys(session: &Session) -> Result<Vec<String>, Failure> {
+    let pinned = &session.settings.coordinator_keys;
+    if !pinned.is_empty() {
+        return Ok(pinned.clone());
+    }
     let keys: PublicKeys = session.coordinator.ask_for(&calls::public_keys()).await?;
     session.tell(&format!(
         "checked with the key that {} publishes; --key or coordinator_keys pins it",

@@ -176,18 +176,7 @@ pub fn is_reserved(reference: &str) -> bool {
     reference.starts_with(ID_PREFIX)
 }
 
-/// The lines of a file as CSV (RFC 4180): wallet, amount, receipts.
+/// The lines of a file as CSV.
 pub fn csv(file: &PayoutFile) -> String {
-    let mut text = String::from("wallet,amount,receipts\r\n");
-    for line in &file.items {
-        let receipts: Vec<&str> = line.receipts.iter().map(Name::as_str).collect();
-        // A name has no quotes in it.
-        text.push_str(&format!(
-            "\"{}\",{},\"{}\"\r\n",
-            line.wallet,
-            line.amount,
-            receipts.join(" ")
-        ));
-    }
-    text
+    file.to_csv()
 }
