@@ -67,7 +67,6 @@ pub async fn queues(session: &Session) -> Result<Ending, Failure> {
 /// See [`Failure`].
 pub async fn rates(session: &Session) -> Result<Ending, Failure> {
     let show = session.show(calls::rates(), |output, rates: Rates| {
-        let wait = |millis: Option<u64>| or_dash(millis.map(|millis| format!("{millis} ms")));
         let rows = rates.items.into_iter().map(|rate| {
             [
                 moment::spoken(Duration::from_secs(rate.secs.into())),
@@ -75,8 +74,8 @@ pub async fn rates(session: &Session) -> Result<Ending, Failure> {
                 counts(&rate.ended),
                 rate.failed_attempts.to_string(),
                 rate.credited.to_string(),
-                wait(rate.wait_p50_ms),
-                wait(rate.wait_p99_ms),
+                milliseconds(rate.wait_p50_ms),
+                milliseconds(rate.wait_p99_ms),
             ]
         });
         let heads = ["LAST", "SUBMITTED", "ENDED", "FAILED TRIES", "CREDITED", "WAIT", "WAIT P99"];
@@ -119,7 +118,26 @@ pub async fn stats(session: &Session) -> Result<Ending, Failure> {
             ("miners online", miners.online.to_string()),
             ("miners draining", miners.draining.to_string()),
             ("issued", stats.issued.to_string()),
-        ])
+        ])?;
+        if stats.clients.is_empty() {
+            return Ok(());
+        }
+        let rows = stats.clients.into_iter().map(|share| {
+            [
+                share.client.to_string(),
+                share.weight.to_string(),
+                share.queued.to_string(),
+                share.held.to_string(),
+                share.started.to_string(),
+                milliseconds(share.wait_p50_ms),
+                share.spent.to_string(),
+            ]
+        });
+        output.table(["CLIENT", "WEIGHT", "QUEUED", "HELD", "STARTED", "WAIT", "SPENT"], rows)
     });
     show.await
+}
+
+fn milliseconds(value: Option<u64>) -> String {
+    or_dash(value.map(|value| format!("{value} ms")))
 }

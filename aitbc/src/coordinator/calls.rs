@@ -200,6 +200,16 @@ pub fn miner_drain(id: &Name, drain: bool, key: Uuid) -> Call {
     Call::post(["v1", "admin", "miners", id.as_str(), "drain"]).json(&body).once(key)
 }
 
+/// `DELETE /v1/admin/miners/{id}`
+pub fn miner_release(id: &Name) -> Call {
+    Call::new(Method::DELETE, ["v1", "admin", "miners", id.as_str()])
+}
+
+/// `GET /v1/miner/reputation`
+pub fn reputation(id: &Name) -> Call {
+    Call::get(["v1", "miner", "reputation"]).with("miner", Some(id))
+}
+
 /// `POST /v1/admin/keys`; its repetition would make a second key.
 pub fn create_key(key: &NewKey) -> Call {
     Call::post(["v1", "admin", "keys"]).json(key)
