@@ -9,7 +9,8 @@
 //! | clients and miners | `requests` (paths, queries, headers, keys: the real router), `upload` (multipart), `bodies`, `jobs`, `scalars`, `amounts` |
 //! | whoever signs | `canonical`, `receipt` |
 //! | the coordinator, seen by a node | `replies`, `leased_job`, `input_url` |
-//! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script` |
+//! | the coordinator, seen by `aitbc` | `event_stream` |
+//! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script`, `profiles` |
 //! | the machine | `devices`, `state_files` |
 //!
 //! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
@@ -19,6 +20,7 @@
 
 mod allowlist;
 mod bodies;
+mod command_line;
 mod files;
 mod jobs;
 mod market;
@@ -32,6 +34,7 @@ mod settings;
 
 pub use allowlist::allowlist;
 pub use bodies::bodies;
+pub use command_line::{event_stream, profiles};
 pub use jobs::jobs;
 pub use mutation::Mutations;
 pub use node::{base_url, devices, input_url, leased_job, state_files};
@@ -53,12 +56,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("canonical", canonical),
     ("devices", devices),
     ("environment", environment),
+    ("event_stream", event_stream),
     ("input_url", input_url),
     ("jobs", jobs),
     ("leased_job", leased_job),
     ("miner_conf", miner_conf),
     ("miner_yaml", miner_yaml),
     ("mock_script", mock_script),
+    ("profiles", profiles),
     ("receipt", receipt),
     ("replies", replies),
     ("requests", requests),

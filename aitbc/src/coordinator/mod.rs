@@ -13,7 +13,7 @@ pub mod base_url;
 pub mod calls;
 mod error;
 pub mod events;
-mod sse;
+pub mod sse;
 pub mod transfer;
 
 pub use backoff::{Patience, Repeat};

@@ -103,9 +103,14 @@ impl Profile {
     }
 }
 
-/// A string of JSON is one of YAML.
+/// A string of JSON is one of YAML, but for what YAML takes for a line end or refuses to read.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
+    let escaped = |text: String, c: char| match is_plain(c) {
+        true => text + c.encode_utf8(&mut [0; 4]),
+        false => text + &format!("\\U{:08x}", u32::from(c)),
+    };
+    serde_json::Value::from(text).to_string().chars().fold(String::new(), escaped)
 }
 
 fn secret(text: &str) -> Result<Secret, String> {
@@ -141,6 +146,8 @@ mod tests {
             profiles.set("a: b", name, value).unwrap();
         }
         profiles.set("empty", "key_file", "").unwrap();
+        // Line ends of YAML, and what it does not read as it is.
+        profiles.set("\u{85}\u{2028}\u{feff}\u{7f}\u{fffe}\t\u{e9}", "key_file", "\n").unwrap();
         assert_eq!(Profiles::parse(&profiles.to_yaml()).unwrap(), profiles);
         assert_eq!(Profiles::parse(&Profiles::default().to_yaml()).unwrap(), Profiles::default());
     }

@@ -156,9 +156,12 @@ impl Profiles {
         let unreadable = |error| ProfileError::Unreadable { path: path.to_owned(), error };
         let file = File::open(path).map_err(unreadable)?;
         let mut text = String::new();
-        (&file).take(MAX_BYTES).read_to_string(&mut text).map_err(unreadable)?;
-        let profiles = Self::parse(&text)
-            .map_err(|why| ProfileError::Malformed { path: path.to_owned(), why })?;
+        (&file).take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        let malformed = |why| ProfileError::Malformed { path: path.to_owned(), why };
+        if text.len() as u64 > MAX_BYTES {
+            return Err(malformed(format!("larger than {MAX_BYTES} bytes")));
+        }
+        let profiles = Self::parse(&text).map_err(malformed)?;
         if profiles.profiles.values().any(|profile| profile.key.is_some()) {
             secret::refuse_if_open_to_others(path, &file)?;
         }

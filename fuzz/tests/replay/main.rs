@@ -75,8 +75,8 @@ macro_rules! replays {
 }
 
 replays! {
-    allowlist amounts base_url bodies canonical devices environment input_url jobs leased_job miner_conf
-    miner_yaml mock_script receipt replies requests scalars settings state_files upload
+    allowlist amounts base_url bodies canonical devices environment event_stream input_url jobs leased_job miner_conf
+    miner_yaml mock_script profiles receipt replies requests scalars settings state_files upload
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! See [`fuzz::event_stream`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::event_stream(data));
