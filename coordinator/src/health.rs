@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use protocol::client::{Health, PublicKey, PublicKeys};
 use protocol::signing::ALGORITHM;
 use protocol::{ErrorCode, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tower::ServiceExt as _;
 
 use crate::app::{Clock, SharedApp};
@@ -86,22 +87,39 @@ fn not_open() -> ApiError {
     ApiError::new(ErrorCode::DbUnavailable, message).with("retry_after_secs", 1)
 }
 
+/// How the process is, in a word: for probes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Status {
+    /// `ok` or `ready`.
+    status: &'static str,
+}
+
 /// `GET /healthz`: the process lives.
-pub async fn live() -> Reply<Value> {
-    Reply(StatusCode::OK, json!({"status": "ok"}))
+pub async fn live() -> Reply<Status> {
+    Reply(StatusCode::OK, Status { status: "ok" })
 }
 
 /// `GET /readyz`: whether it should be sent requests.
-pub async fn ready(State(front): State<SharedFront>) -> Result<Reply<Value>, ApiError> {
+pub async fn ready(State(front): State<SharedFront>) -> Result<Reply<Status>, ApiError> {
     front.ready().await?;
-    Ok(Reply(StatusCode::OK, json!({"status": "ready"})))
+    Ok(Reply(StatusCode::OK, Status { status: "ready" }))
 }
 
 /// `GET /metrics`, as Prometheus reads it.
-pub async fn metrics(State(front): State<SharedFront>) -> Response {
+pub async fn metrics(State(front): State<SharedFront>) -> Metrics {
     telemetry::ready(front.ready().await.is_ok());
-    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, telemetry::metrics().render()).into_response()
+    Metrics(telemetry::metrics().render())
+}
+
+/// Measurements in the text format of Prometheus.
+#[derive(Debug)]
+pub struct Metrics(String);
+
+impl IntoResponse for Metrics {
+    fn into_response(self) -> Response {
+        let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+        (content_type, self.0).into_response()
+    }
 }
 
 /// `GET /v1/health`: who answers, in which version, and what time it is there.

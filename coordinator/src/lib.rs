@@ -27,6 +27,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod miners;
 mod nearest;
+pub mod openapi;
 pub mod receipts;
 pub mod replicas;
 pub mod retention;

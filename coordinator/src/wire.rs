@@ -250,17 +250,71 @@ impl<T: Serialize> IntoResponse for Reply<T> {
     }
 }
 
-/// The reply to a request that may be a repeat: the fresh one as `fresh` puts it, a stored one as
-/// it was, marked `Idempotent-Replayed`.
-pub fn answered<T, R: IntoResponse>(answer: Answer<T>, fresh: impl FnOnce(T) -> R) -> Response {
-    match answer {
-        Answer::Fresh(value) => fresh(value).into_response(),
-        Answer::Replayed(reply) => replayed(reply),
+/// A JSON reply to what made something: 201.
+#[derive(Debug)]
+pub struct Created<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        Reply(StatusCode::CREATED, self.0).into_response()
     }
 }
 
-/// A stored reply as it was, marked `Idempotent-Replayed`.
-pub fn replayed(reply: StoredReply) -> Response {
+/// A JSON reply to what may be said again: 201 the first time, 200 after that.
+#[derive(Debug)]
+pub enum Recorded<T> {
+    /// It was not known before.
+    First(T),
+    /// It was.
+    Again(T),
+}
+
+impl<T: Serialize> IntoResponse for Recorded<T> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::First(value) => Reply(StatusCode::CREATED, value).into_response(),
+            Self::Again(value) => Reply(StatusCode::OK, value).into_response(),
+        }
+    }
+}
+
+/// One of two kinds of replies.
+#[derive(Debug)]
+pub enum Either<A, B> {
+    /// The one.
+    Left(A),
+    /// The other.
+    Right(B),
+}
+
+impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Left(reply) => reply.into_response(),
+            Self::Right(reply) => reply.into_response(),
+        }
+    }
+}
+
+/// The answer to a request that may be a repeat, with the fresh one as `fresh` puts it.
+pub fn answered<T, R>(answer: Answer<T>, fresh: impl FnOnce(T) -> R) -> Answer<R> {
+    match answer {
+        Answer::Fresh(value) => Answer::Fresh(fresh(value)),
+        Answer::Replayed(reply) => Answer::Replayed(reply),
+    }
+}
+
+/// A stored reply is given as it was, marked `Idempotent-Replayed`.
+impl<R: IntoResponse> IntoResponse for Answer<R> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Fresh(reply) => reply.into_response(),
+            Self::Replayed(reply) => replayed(reply),
+        }
+    }
+}
+
+fn replayed(reply: StoredReply) -> Response {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     let mut response = Reply(status, reply.body).into_response();
     response.headers_mut().insert(

@@ -227,7 +227,7 @@ pub const MAX_BATCH: usize = 1000;
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewBatch {
-    /// Up to [`MAX_BATCH`] jobs; each is parsed by itself, so that a bad one does not fail its
+    /// 1 to 1000 jobs; each is parsed by itself, so that a bad one does not fail its
     /// neighbours.
     #[serde(deserialize_with = "batch_of_jobs")]
     #[cfg_attr(feature = "openapi", schemars(with = "Vec<NewJob>", length(min = 1, max = MAX_BATCH)))]

@@ -2,14 +2,16 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::NoContent;
 use protocol::ErrorCode;
 use protocol::wallet::{CreatedKey, KeyView, NewKey, Page};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Caller, Minted, keys, store};
 use crate::app::{self, SharedApp};
 use crate::error::ApiError;
-use crate::wire::{Body, Params, Reply, Segments};
+use crate::wire::{Body, Created, Params, Reply, Segments};
 
 /// Most keys of one page.
 const MAX_PAGE: i64 = 200;
@@ -19,19 +21,22 @@ pub async fn create(
     State(app): State<SharedApp>,
     caller: Caller,
     body: Body<NewKey>,
-) -> Result<Reply<CreatedKey>, ApiError> {
+) -> Result<Created<CreatedKey>, ApiError> {
     caller.admin()?;
     let minted = Minted::from_random(body.value.scope, app::random_bytes(), app::random_bytes());
     let created =
         keys::issue(&app.db, app.now(), &caller.key_id, &body.value, None, minted).await?;
-    Ok(Reply(StatusCode::CREATED, created))
+    Ok(Created(created))
 }
 
 /// Which page of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageParams {
+    /// How many items a page has at most; 200 unless stated.
+    #[schemars(range(min = 1, max = MAX_PAGE))]
     limit: Option<i64>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -58,14 +63,10 @@ pub async fn revoke(
     State(app): State<SharedApp>,
     caller: Caller,
     Segments(id): Segments<String>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<NoContent, ApiError> {
     caller.admin()?;
     let found = keys::revoke(&app.db, app.now(), &caller.key_id, &id).await?;
     app.auth.forget(&id);
     app.follow.look_at_keys();
-    if found {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::new(ErrorCode::KeyNotFound, "no such key"))
-    }
+    if found { Ok(NoContent) } else { Err(ApiError::new(ErrorCode::KeyNotFound, "no such key")) }
 }

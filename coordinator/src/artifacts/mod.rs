@@ -6,10 +6,10 @@
 
 pub mod place;
 pub mod routes;
-mod sending;
+pub mod sending;
 pub mod store;
 mod tidy;
-mod upload;
+pub mod upload;
 
 use std::fmt;
 use std::fs::DirBuilder;

@@ -1,15 +1,16 @@
 //! The HTTP of files: miners upload artifacts and fetch inputs, clients the other way round.
 
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
 use futures_util::StreamExt as _;
 use protocol::client::{ArtifactList, StoredInput};
 use protocol::miner::Uploaded;
 use protocol::{ErrorCode, JobId, LeaseToken, Name, Sha256Hex};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::sending::{self, Asked, SHA256_HEADER};
+use super::sending::{self, Asked, Download, SHA256_HEADER};
 use super::store;
 use super::upload::{self, Upload};
 use super::{Kind, MIB, Unclaimed, commit, outliving};
@@ -17,7 +18,7 @@ use crate::accounts::{Binding, Caller};
 use crate::app::{App, SharedApp};
 use crate::dispatch::leases;
 use crate::error::ApiError;
-use crate::wire::{JobPath, Params, Reply, Segments};
+use crate::wire::{Created, JobPath, Params, Reply, Segments};
 
 /// `POST /v1/miner/jobs/{id}/artifacts`.
 ///
@@ -28,10 +29,10 @@ pub async fn upload(
     caller: Caller,
     JobPath(job): JobPath,
     upload: Upload,
-) -> Result<Reply<Uploaded>, ApiError> {
+) -> Result<Created<Uploaded>, ApiError> {
     caller.wallet()?;
     let items = upload::receive(&app, &caller, job, upload).await?;
-    Ok(Reply(StatusCode::CREATED, Uploaded { items }))
+    Ok(Created(Uploaded { items }))
 }
 
 /// `GET /v1/jobs/{id}/artifacts`.
@@ -59,10 +60,10 @@ pub async fn download(
     caller: Caller,
     Segments((job, no)): Segments<(String, String)>,
     asked: Asked,
-) -> Result<Response, ApiError> {
+) -> Result<Download, ApiError> {
+    let client = caller.client()?;
     let job: JobId = job.parse().map_err(|_| ApiError::job_not_found())?;
     let no = no.parse().map_err(|_| artifact_not_found())?;
-    let client = caller.client()?;
     let mut tx = app.db.read().await?;
     let file = store::artifact(&mut tx, client, job, no).await?;
     let gone = match file {
@@ -85,6 +86,22 @@ fn artifact_not_found() -> ApiError {
     ApiError::new(ErrorCode::ArtifactNotFound, "the job has no such artifact")
 }
 
+/// A file as the body of a request.
+#[derive(Debug)]
+pub struct RawFile {
+    /// The hash that it must have, where the sender stated one.
+    sha256: Option<Sha256Hex>,
+    body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawFile {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        Ok(Self { sha256: announced(request.headers())?, body: request.into_body() })
+    }
+}
+
 /// `POST /v1/inputs`.
 ///
 /// # Errors
@@ -92,19 +109,18 @@ fn artifact_not_found() -> ApiError {
 pub async fn put_input(
     State(app): State<SharedApp>,
     caller: Caller,
-    request: Request,
-) -> Result<Reply<StoredInput>, ApiError> {
+    raw: RawFile,
+) -> Result<Created<StoredInput>, ApiError> {
     let client = caller.client()?.clone();
-    let announced = announced(request.headers())?;
     let max_bytes = u64::from(app.config.limits.input_mb) * MIB;
-    let body = request.into_body().into_data_stream();
+    let body = raw.body.into_data_stream();
     let chunks = body.map(|chunk| chunk.map_err(|_| ApiError::field("body", "broken off")));
     let file = app.artifacts.put(Kind::Input, max_bytes, chunks).await?;
-    file.expect(announced)?;
+    file.expect(raw.sha256)?;
     let stored =
         StoredInput { sha256: file.sha256, bytes: u64::try_from(file.size_bytes).unwrap_or(0) };
     outliving(record_input(app, client, file)).await?;
-    Ok(Reply(StatusCode::CREATED, stored))
+    Ok(Created(stored))
 }
 
 async fn record_input(app: SharedApp, client: Name, mut file: Unclaimed) -> Result<(), ApiError> {
@@ -125,9 +141,11 @@ fn announced(headers: &HeaderMap) -> Result<Option<Sha256Hex>, ApiError> {
 }
 
 /// The query of `GET /v1/inputs/{sha256}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct ForJob {
+    /// The job that names the input; absent: any that the miner holds.
     job: Option<JobId>,
+    /// The lease of that job.
     lease_token: Option<LeaseToken>,
 }
 
@@ -141,7 +159,7 @@ pub async fn get_input(
     Segments(sha256): Segments<String>,
     Params(query): Params<ForJob>,
     asked: Asked,
-) -> Result<Response, ApiError> {
+) -> Result<Download, ApiError> {
     let wallet = caller.wallet()?;
     let sha256: Sha256Hex = sha256.parse().map_err(|_| input_not_found())?;
     let owner = match query.job {

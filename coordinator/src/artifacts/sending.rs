@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use protocol::ErrorCode;
 use protocol::client::download_name;
@@ -90,6 +90,16 @@ fn part(range: &str, size: u64) -> Portion {
     }
 }
 
+/// A file as the body of a reply, a part of it, or that there is nothing to send.
+#[derive(Debug)]
+pub struct Download(Response);
+
+impl IntoResponse for Download {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
 /// The reply with a file.
 ///
 /// # Errors
@@ -98,7 +108,7 @@ pub async fn send(
     artifacts: &Artifacts,
     file: Sendable,
     asked: &Asked,
-) -> Result<Response, ApiError> {
+) -> Result<Download, ApiError> {
     let size = u64::try_from(file.size_bytes).unwrap_or(0);
     let tag = format!("\"{}\"", file.sha256);
     let (status, range) = match asked.portion(&tag, size) {
@@ -106,9 +116,9 @@ pub async fn send(
         Portion::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Portion::Unchanged => {
             let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, PRIVATE.to_owned())];
-            return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+            return Ok(Download((StatusCode::NOT_MODIFIED, headers).into_response()));
         }
-        Portion::None => return Ok(not_satisfiable(size)),
+        Portion::None => return Ok(Download(not_satisfiable(size))),
     };
     let body = if asked.head {
         Body::empty()
@@ -122,7 +132,7 @@ pub async fn send(
     if let Some(Range { start, end }) = range {
         put(headers, header::CONTENT_RANGE, &format!("bytes {start}-{}/{size}", end - 1));
     }
-    Ok(response)
+    Ok(Download(response))
 }
 
 /// It is its owner's, and its hash says whether it is still the same.

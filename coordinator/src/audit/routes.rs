@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use protocol::control::AuditLine;
 use protocol::wallet::Page;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::store;
@@ -13,11 +14,15 @@ use crate::error::ApiError;
 use crate::wire::{Params, Reply, page, page_limit};
 
 /// The query of `GET /v1/admin/audit`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct List {
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<i64>,
+    /// Only acts of this kind, as the lines name them.
     action: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::config::{self, Config, ConfigError, DatabaseUrl, LogFormat, LogLevel, Overrides};
 use crate::db::Db;
-use crate::{ledger, service, telemetry};
+use crate::{ledger, router, service, telemetry};
 
 /// Coordinates jobs, miners, receipts and credits.
 #[derive(Debug, Parser)]
@@ -85,6 +85,8 @@ enum Command {
     /// Look at receipts
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Print the OpenAPI document of the service (JSON)
+    Openapi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -164,6 +166,7 @@ impl Cli {
         match self.command {
             // Checked offline: no settings are asked for.
             Command::Receipt(command) => command.run(json),
+            Command::Openapi => say_json(&router::document()),
             Command::Serve => service::serve(settings.load()?).await.map_err(failed),
             Command::Migrate => {
                 database(&settings.load()?).await?.close().await;

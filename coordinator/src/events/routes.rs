@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event as ServerSent, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _, stream};
 use protocol::JobId;
 use protocol::event::JobEvent;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::follow::{Follow, Next};
@@ -21,7 +23,7 @@ use crate::error::ApiError;
 use crate::wire::{JobPath, Params};
 
 /// In which a client that comes back says what it had last.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub const LAST_EVENT_ID: &str = "last-event-id";
 
 /// A line without meaning now and then: proxies cut what is silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -33,9 +35,10 @@ const COME_BACK: Duration = Duration::from_secs(1);
 const MOST: u32 = i32::MAX as u32;
 
 /// The query of `GET /v1/jobs/{id}/events`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct From {
+    /// Only events after this one; `Last-Event-ID` goes before it.
     after: Option<u32>,
 }
 
@@ -49,9 +52,9 @@ pub async fn follow(
     caller: Caller,
     JobPath(job): JobPath,
     Params(query): Params<From>,
-    headers: HeaderMap,
+    LastEvent(last): LastEvent,
 ) -> Result<Response, ApiError> {
-    let after = resume_after(&headers, query.after)?;
+    let after = last.or(query.after).unwrap_or(0).min(MOST);
     let client = if caller.admin().is_ok() { None } else { Some(caller.client()?) };
     let mut tx = app.db.read().await?;
     let standing = store::standing(&mut tx, client, job).await?;
@@ -70,14 +73,23 @@ pub async fn follow(
     Ok(response)
 }
 
-/// After which event to go on: what the header says, else the query, else from the beginning.
-fn resume_after(headers: &HeaderMap, query: Option<u32>) -> Result<u32, ApiError> {
-    let Some(header) = headers.get(LAST_EVENT_ID) else {
-        return Ok(query.unwrap_or(0).min(MOST));
-    };
+/// The last event that a client which comes back has: it goes before the query.
+#[derive(Debug)]
+pub struct LastEvent(Option<u32>);
+
+impl<S: Send + Sync> FromRequestParts<S> for LastEvent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        last_event(&parts.headers).map(Self)
+    }
+}
+
+fn last_event(headers: &HeaderMap) -> Result<Option<u32>, ApiError> {
+    let Some(header) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let number = header.to_str().ok().and_then(|text| text.parse::<u32>().ok());
     let bad = || ApiError::param(LAST_EVENT_ID, "must be the `id` of an event of this job");
-    number.map(|number| number.min(MOST)).ok_or_else(bad)
+    number.map(Some).ok_or_else(bad)
 }
 
 /// The events of a job, up to the last one it will have.
@@ -116,17 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_wins_over_the_query() {
+    fn the_header_is_a_number_or_not_there() {
         let mut headers = HeaderMap::new();
-        assert_eq!(resume_after(&headers, None), Ok(0));
-        assert_eq!(resume_after(&headers, Some(3)), Ok(3));
+        assert_eq!(last_event(&headers), Ok(None));
         headers.insert(LAST_EVENT_ID, HeaderValue::from_static("7"));
-        assert_eq!(resume_after(&headers, Some(3)), Ok(7));
+        assert_eq!(last_event(&headers), Ok(Some(7)));
         headers.insert(LAST_EVENT_ID, HeaderValue::from_static("4294967295"));
-        assert_eq!(resume_after(&headers, None), Ok(MOST));
+        assert_eq!(last_event(&headers), Ok(Some(u32::MAX)));
         for bad in ["", "-1", "x", "1.5", "99999999999"] {
             headers.insert(LAST_EVENT_ID, HeaderValue::from_static(bad));
-            assert!(resume_after(&headers, None).is_err(), "{bad}");
+            assert!(last_event(&headers).is_err(), "{bad}");
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use protocol::Proof;
-use protocol::miner::{Ack, Fail, LogChunk, LogReply, Progress, ProgressReply};
+use protocol::miner::{Ack, Acked, Fail, Failed, LogChunk, LogReply, Progress, ProgressReply};
+use protocol::proof::Credited;
 
-use crate::accounts::Caller;
+use crate::accounts::{Answer, Caller};
 use crate::app::SharedApp;
 use crate::dispatch::{leases, log};
 use crate::error::ApiError;
 use crate::settlement;
-use crate::wire::{Body, JobPath, Reply, answered};
+use crate::wire::{Body, JobPath, Recorded, Reply, answered};
 
 /// `POST /v1/miner/jobs/{id}/ack`.
 ///
@@ -22,7 +22,7 @@ pub async fn ack(
     caller: Caller,
     JobPath(job): JobPath,
     body: Body<Ack>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Acked>>, ApiError> {
     caller.wallet()?;
     let answer = leases::ack(&app, &caller, job, body.value.lease_token, body.idempotency).await?;
     Ok(answered(answer, |acked| Reply(StatusCode::OK, acked)))
@@ -67,7 +67,7 @@ pub async fn fail(
     caller: Caller,
     JobPath(job): JobPath,
     body: Body<Fail>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Failed>>, ApiError> {
     caller.wallet()?;
     let answer = settlement::fail(&app, &caller, job, body.value, body.idempotency).await?;
     Ok(answered(answer, |failed| Reply(StatusCode::OK, failed)))
@@ -81,10 +81,13 @@ pub async fn proof(
     State(app): State<SharedApp>,
     caller: Caller,
     body: Body<Proof>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Recorded<Credited>>, ApiError> {
     caller.wallet()?;
     let answer = app.settlement.prove(caller, body.value, body.idempotency).await?;
-    Ok(answered(answer, |(credited, first)| {
-        Reply(if first { StatusCode::CREATED } else { StatusCode::OK }, credited)
-    }))
+    Ok(answered(
+        answer,
+        |(credited, first)| {
+            if first { Recorded::First(credited) } else { Recorded::Again(credited) }
+        },
+    ))
 }

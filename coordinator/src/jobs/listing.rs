@@ -2,6 +2,7 @@
 
 use protocol::wallet::Page;
 use protocol::{JobId, JobState, Name, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::store::{self, Filter, Listed};
@@ -10,28 +11,44 @@ use crate::error::ApiError;
 use crate::wire::{page, page_limit};
 
 /// The query of `GET /v1/jobs`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnJobs {
+    /// Only jobs in these states, with commas between them.
     state: Option<String>,
+    /// Only jobs of this workload.
     workload: Option<Name>,
+    /// Only jobs that were submitted then or later.
     since: Option<Timestamp>,
+    /// Only jobs that were submitted before.
     until: Option<Timestamp>,
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<JobId>,
 }
 
 /// The query of `GET /v1/admin/jobs`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllJobs {
+    /// Only jobs in these states, with commas between them.
     state: Option<String>,
+    /// Only jobs of this workload.
     workload: Option<Name>,
+    /// Only jobs of this client.
     client: Option<Name>,
+    /// Only jobs that were leased to this miner at some time.
     miner: Option<Name>,
+    /// Only jobs that were submitted then or later.
     since: Option<Timestamp>,
+    /// Only jobs that were submitted before.
     until: Option<Timestamp>,
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<JobId>,
 }
 

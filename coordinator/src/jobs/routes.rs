@@ -2,11 +2,14 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use protocol::client::{BatchItem, BatchReply, JobResult, JobView, NewBatch, NewJob, Quote};
+use axum::response::NoContent;
+use protocol::client::{
+    BatchItem, BatchReply, Canceled, JobResult, JobView, NewBatch, NewJob, Quote,
+};
 use protocol::wallet::Page;
 use protocol::why::JobWhy;
 use protocol::{ErrorBody, ErrorCode, JobId, Name};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -18,11 +21,12 @@ use crate::dispatch::why;
 use crate::error::ApiError;
 use crate::intake::{self, Draft, Submission};
 use crate::settlement;
-use crate::wire::{self, Body, Bodyless, JobPath, Params, Reply, answered};
+use crate::wire::{self, Body, Bodyless, Created, Either, JobPath, Params, Reply, answered};
 
 /// The query of `POST /v1/jobs`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Submit {
+    /// Only say what the job would cost.
     #[serde(default)]
     dry_run: bool,
 }
@@ -36,14 +40,15 @@ pub async fn submit(
     caller: Caller,
     Params(query): Params<Submit>,
     body: Body<NewJob>,
-) -> Result<Response, ApiError> {
+) -> Result<Either<Reply<Quote>, Answer<Created<JobView>>>, ApiError> {
     let client = caller.client()?;
     if query.dry_run {
         let draft = app.intake.draft(client, body.value)?;
-        return Ok(Reply(StatusCode::OK, quote(&app, client, draft).await?).into_response());
+        let quote = quote(&app, client, draft).await?;
+        return Ok(Either::Left(Reply(StatusCode::OK, quote)));
     }
     let answer = take_in(&app, client, body.value, body.idempotency).await?;
-    Ok(answered(answer, |job| Reply(StatusCode::CREATED, job)))
+    Ok(Either::Right(answered(answer, Created)))
 }
 
 async fn take_in(
@@ -217,7 +222,7 @@ pub async fn cancel(
     caller: Caller,
     JobPath(job): JobPath,
     body: Bodyless,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Canceled>>, ApiError> {
     let answer = settlement::cancel(&app, caller.client()?, job, body.idempotency).await?;
     Ok(answered(answer, |view| Reply(StatusCode::OK, view)))
 }
@@ -230,7 +235,7 @@ pub async fn remove(
     State(app): State<SharedApp>,
     caller: Caller,
     JobPath(job): JobPath,
-) -> Result<StatusCode, ApiError> {
+) -> Result<NoContent, ApiError> {
     let view = own(&app, &caller, job).await?;
     if !view.state.is_terminal() {
         let message = "only a job that has ended can be deleted; cancel it first";
@@ -242,5 +247,5 @@ pub async fn remove(
     let files = store::remove_output(&mut tx, &[job]).await?;
     tx.commit().await?;
     app.artifacts.remove(&files).await;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

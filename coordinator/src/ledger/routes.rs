@@ -2,27 +2,28 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use protocol::wallet::{Balance, CURRENCY, Deposit, Deposited, LedgerLine, Page};
 use protocol::{Amount, ErrorCode, Name, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::store::{self, Book};
 use super::{Account, Transfer, TransferKind, payouts};
-use crate::accounts::{Binding, Caller, once};
+use crate::accounts::{Answer, Binding, Caller, once};
 use crate::app::{SharedApp, new_transfer_id};
 use crate::audit::{self, Action, Record};
 use crate::db::Tx;
 use crate::error::ApiError;
-use crate::wire::{Body, Params, Reply, Segments, cursor, page, page_limit, replayed};
+use crate::wire::{Body, Created, Params, Reply, Segments, cursor, page, page_limit};
 
 /// The longest reference of a deposit, in bytes.
 const MAX_REFERENCE: usize = 128;
 
 /// The query of `GET /v1/wallet/balance`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Which {
+    /// Another wallet than the key's own: for operators.
     wallet: Option<Name>,
 }
 
@@ -79,9 +80,12 @@ fn wallet_not_found() -> ApiError {
 }
 
 /// The query of `GET /v1/wallet/ledger`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct List {
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -94,6 +98,10 @@ pub async fn lines(
     caller: Caller,
     Params(query): Params<List>,
 ) -> Result<Reply<Page<LedgerLine>>, ApiError> {
+    if matches!(caller.binding, Binding::Admin) {
+        // Which is told what it lacks: an operator has no account.
+        caller.wallet()?;
+    }
     let (_, account) = own_account(&caller, None)?;
     let limit = page_limit(query.limit)?;
     let cursor = cursor(query.cursor.as_deref())?;
@@ -112,21 +120,21 @@ pub async fn deposit(
     caller: Caller,
     Segments(client): Segments<Name>,
     body: Body<Deposit>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Created<Deposited>>, ApiError> {
     caller.admin()?;
     let deposit = body.value;
     check_deposit(&deposit)?;
     let (now, key) = (app.now(), body.idempotency.as_ref());
     let mut tx = app.db.write().await?;
     if let Some(reply) = once::begin(&mut tx, key).await? {
-        return Ok(replayed(reply));
+        return Ok(Answer::Replayed(reply));
     }
     if !store::is_client(&mut tx, &client).await? {
         return Err(wallet_not_found());
     }
     let reply = pay_in(&mut tx, now, &caller.key_id, client, deposit).await?;
     let reply = once::commit(tx, now, key, StatusCode::CREATED, reply).await?;
-    Ok(Reply(StatusCode::CREATED, reply).into_response())
+    Ok(Answer::Fresh(Created(reply)))
 }
 
 async fn pay_in(

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use protocol::admin::{AdminMiner, Availability};
 use protocol::miner::Reputation;
 use protocol::wallet::Page;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -16,9 +17,12 @@ use crate::error::ApiError;
 use crate::wire::{Params, Reply, page, page_limit};
 
 /// The query of `GET /v1/admin/miners`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct List {
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<i64>,
 }
 

@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::NoContent;
 use protocol::admin::Released;
 use protocol::miner::{
     Drain, Drained, Heartbeat, HeartbeatReply, KeyInForce, KeyRotation, Registered, Reputation,
 };
 use protocol::why::MinerWhy;
-use protocol::{ErrorCode, MinerCapabilities, Name, signing};
+use protocol::{ErrorCode, Job, MinerCapabilities, Name, signing};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::introduction::{Introduction, report};
 use super::{Miner, keys, reputation, store};
-use crate::accounts::{Binding, Caller, IdempotencyKey, once};
+use crate::accounts::{Answer, Binding, Caller, IdempotencyKey, once};
 use crate::app::{App, SharedApp};
 use crate::audit::{self, Action, Record};
 use crate::dispatch::{leases, why};
 use crate::error::ApiError;
-use crate::wire::{Body, Params, Reply, Segments, replayed};
+use crate::wire::{Body, Either, Params, Recorded, Reply, Segments};
 
 /// The longest that a request for work may wait, in seconds.
 const MAX_WAIT_SECS: u8 = 30;
@@ -35,21 +36,21 @@ pub async fn register(
     State(app): State<SharedApp>,
     caller: Caller,
     body: Body<MinerCapabilities>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Recorded<Registered>>, ApiError> {
     let introduction = Introduction::register(body.value)?;
     introduction.wallet_for(&caller)?;
     let (now, key) = (app.now(), body.idempotency.as_ref());
     let per_wallet = app.config.limits.miners_per_wallet;
     let mut tx = app.db.write().await?;
     if let Some(reply) = once::begin(&mut tx, key).await? {
-        return Ok(replayed(reply));
+        return Ok(Answer::Replayed(reply));
     }
     let (miner, first) = introduction.record(&mut tx, now, &caller, per_wallet).await?;
     let status = if first { StatusCode::CREATED } else { StatusCode::OK };
     let reply = once::commit(tx, now, key, status, registered(&app, &miner, first)).await?;
     let miner = app.presence.changed(miner);
     app.presence.saw(&miner, None);
-    Ok(Reply(status, reply).into_response())
+    Ok(Answer::Fresh(if first { Recorded::First(reply) } else { Recorded::Again(reply) }))
 }
 
 fn registered(app: &App, miner: &Miner, first: bool) -> Registered {
@@ -112,11 +113,15 @@ async fn introduced(
 }
 
 /// The query of `GET /v1/miner/next`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Next {
+    /// The node's label.
     miner: Name,
+    /// How many of its slots are free; with 0 it gets no job.
     slots: u32,
+    /// For how long to hold the request until there is a job, in seconds.
     #[serde(default)]
+    #[schemars(range(max = MAX_WAIT_SECS))]
     wait: u8,
 }
 
@@ -128,7 +133,7 @@ pub async fn next(
     State(app): State<SharedApp>,
     caller: Caller,
     Params(query): Params<Next>,
-) -> Result<Response, ApiError> {
+) -> Result<Either<Reply<Job>, NoContent>, ApiError> {
     if query.wait > MAX_WAIT_SECS {
         return Err(ApiError::param("wait", format!("must be 0 to {MAX_WAIT_SECS} seconds")));
     }
@@ -136,8 +141,8 @@ pub async fn next(
     app.presence.saw(&miner, None);
     let wait = Duration::from_secs(query.wait.into());
     Ok(match app.dispatch.next(miner, query.slots, wait).await? {
-        Some(job) => Reply(StatusCode::OK, job).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
+        Some(job) => Either::Left(Reply(StatusCode::OK, job)),
+        None => Either::Right(NoContent),
     })
 }
 
@@ -175,7 +180,7 @@ pub async fn drain(
     State(app): State<SharedApp>,
     caller: Caller,
     body: Body<Drain>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Drained>>, ApiError> {
     let own = match &caller.binding {
         Binding::Miner { miner_id, .. } => miner_id.clone(),
         Binding::Client { .. } | Binding::Admin | Binding::Open { .. } => None,
@@ -196,7 +201,7 @@ pub async fn drain_by_admin(
     caller: Caller,
     Segments(id): Segments<Name>,
     body: Body<Drain>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Drained>>, ApiError> {
     caller.admin()?;
     if body.value.miner_id.is_some_and(|named| named != id) {
         return Err(ApiError::field("miner_id", "must be the one of the path"));
@@ -212,11 +217,11 @@ async fn set_drain(
     id: &Name,
     drain: bool,
     key: Option<&IdempotencyKey>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<Drained>>, ApiError> {
     let now = app.now();
     let mut tx = app.db.write().await?;
     if let Some(reply) = once::begin(&mut tx, key).await? {
-        return Ok(replayed(reply));
+        return Ok(Answer::Replayed(reply));
     }
     let known = store::lock(&mut tx, id).await?.ok_or_else(not_registered)?;
     let miner = Miner { drain, ..known };
@@ -229,12 +234,13 @@ async fn set_drain(
     let reply = Drained { miner_id: miner.id.clone(), drain };
     let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
     app.presence.changed(miner);
-    Ok(Reply(StatusCode::OK, reply).into_response())
+    Ok(Answer::Fresh(Reply(StatusCode::OK, reply)))
 }
 
 /// The query of `GET /v1/miner/reputation`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Whose {
+    /// The node's label.
     miner: Name,
 }
 
@@ -290,7 +296,7 @@ pub async fn rotate_key(
     State(app): State<SharedApp>,
     caller: Caller,
     body: Body<KeyRotation>,
-) -> Result<Response, ApiError> {
+) -> Result<Answer<Reply<KeyInForce>>, ApiError> {
     let rotation = body.value;
     let by_admin = matches!(caller.binding, Binding::Admin);
     if !by_admin {
@@ -299,7 +305,7 @@ pub async fn rotate_key(
     let (now, key) = (app.now(), body.idempotency.as_ref());
     let mut tx = app.db.write().await?;
     if let Some(reply) = once::begin(&mut tx, key).await? {
-        return Ok(replayed(reply));
+        return Ok(Answer::Replayed(reply));
     }
     let known = store::lock(&mut tx, &rotation.miner_id).await?.ok_or_else(not_registered)?;
     keys::check_rotation(&known, &rotation, now, by_admin)?;
@@ -313,5 +319,5 @@ pub async fn rotate_key(
     let reply = KeyInForce { miner_id: rotation.miner_id, pubkey: rotation.pubkey };
     let reply = once::commit(tx, now, key, StatusCode::OK, reply).await?;
     app.presence.changed(miner);
-    Ok(Reply(StatusCode::OK, reply).into_response())
+    Ok(Answer::Fresh(Reply(StatusCode::OK, reply)))
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use protocol::wallet::Page;
 use protocol::{ErrorCode, Receipt};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::store;
@@ -47,9 +48,12 @@ pub async fn all_of_job(
 }
 
 /// The query of `GET /v1/miner/receipts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct List {
+    /// How many items a page has at most; 50 unless stated.
+    #[schemars(range(min = 1, max = 200))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 

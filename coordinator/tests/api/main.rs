@@ -25,6 +25,7 @@ mod migrations;
 mod miners;
 mod model;
 mod money;
+mod openapi;
 mod path;
 mod pay;
 mod payouts;

@@ -6,8 +6,9 @@ use coordinator::config::Config;
 use protocol::{ErrorCode, FailureCode};
 use serde_json::Value;
 
+use crate::support::document::{document, operations};
+
 const README: &str = include_str!("../../../README.md");
-const ROUTER: &str = include_str!("../../src/router.rs");
 
 /// The rows of the table under a heading, each cell without its backticks.
 fn table(heading: &str) -> Vec<Vec<String>> {
@@ -30,24 +31,21 @@ fn firsts(heading: &str, cells: usize) -> BTreeSet<String> {
 
 #[test]
 fn routes() {
-    let mut routes = BTreeSet::new();
-    for route in ROUTER.split(".route(").skip(1) {
-        let (path, handlers) = route.trim_start()[1..].split_once('"').unwrap();
-        // Up to the next call on the router, which begins a line.
-        let handlers = handlers.split("\n        .").next().unwrap();
-        for method in ["get", "post", "put", "delete"] {
-            if handlers.contains(&format!("{method}(")) {
-                routes.insert(format!("{} {path}", method.to_uppercase()));
-            }
-        }
-    }
-    assert_eq!(firsts("Routes", 2), routes);
+    let rows = operations(document()).map(|(path, method, operation)| {
+        let keys = operation["security"].as_array().into_iter().flatten();
+        let scopes: Vec<_> = keys.filter_map(|key| key["bearer"][0].as_str()).collect();
+        let key = if scopes.is_empty() { "-".to_owned() } else { scopes.join(", ") };
+        let summary = operation["summary"].as_str().unwrap().trim_matches('`');
+        format!("{} {path} {key} {summary}", method.to_uppercase())
+    });
+    assert_eq!(firsts("Routes", 4), rows.collect());
 }
 
 #[test]
 fn error_codes() {
-    let codes = ErrorCode::ALL.iter().map(|code| format!("{} {code}", code.status()));
-    assert_eq!(firsts("Error codes", 2), codes.collect());
+    let row =
+        |code: &ErrorCode| format!("{} {code} {}", code.status(), code.meaning().trim_matches('`'));
+    assert_eq!(firsts("Error codes", 3), ErrorCode::ALL.iter().map(row).collect());
 }
 
 #[test]

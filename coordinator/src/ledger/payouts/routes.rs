@@ -2,29 +2,33 @@
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use protocol::Timestamp;
 use protocol::payout::{PaidOut, PayoutFile};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Period;
 use crate::accounts::Caller;
 use crate::app::SharedApp;
 use crate::error::ApiError;
-use crate::wire::{Body, Params, Reply};
+use crate::wire::{Body, Either, Params, Reply};
 
 /// The query of `GET /v1/admin/payouts/export`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
+    /// From when on what was earned counts; as early as there is unless stated.
     since: Option<Timestamp>,
+    /// Until when, exclusive; now unless stated.
     until: Option<Timestamp>,
+    /// How the file is written.
     #[serde(default)]
     format: Format,
 }
 
 /// How the file is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Format {
     /// Whole and signed: what is marked as paid.
@@ -32,6 +36,17 @@ enum Format {
     Json,
     /// The lines alone, for a spreadsheet.
     Csv,
+}
+
+/// Lines for a spreadsheet (RFC 4180).
+#[derive(Debug)]
+pub struct Csv(String);
+
+impl IntoResponse for Csv {
+    fn into_response(self) -> Response {
+        let content_type = HeaderValue::from_static("text/csv; charset=utf-8");
+        ([(header::CONTENT_TYPE, content_type)], self.0).into_response()
+    }
 }
 
 /// `GET /v1/admin/payouts/export`: changes nothing.
@@ -42,17 +57,14 @@ pub async fn export(
     State(app): State<SharedApp>,
     caller: Caller,
     Params(query): Params<Export>,
-) -> Result<Response, ApiError> {
+) -> Result<Either<Reply<PayoutFile>, Csv>, ApiError> {
     caller.admin()?;
     let now = app.now();
     let period = Period::new(query.since, query.until, now)?;
     let file = super::export(&app.db, now, &app.attestor, period).await?;
     Ok(match query.format {
-        Format::Json => Reply(StatusCode::OK, file).into_response(),
-        Format::Csv => {
-            let content_type = HeaderValue::from_static("text/csv; charset=utf-8");
-            ([(header::CONTENT_TYPE, content_type)], super::csv(&file)).into_response()
-        }
+        Format::Json => Either::Left(Reply(StatusCode::OK, file)),
+        Format::Csv => Either::Right(Csv(super::csv(&file))),
     })
 }
 

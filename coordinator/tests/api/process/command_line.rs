@@ -24,6 +24,7 @@ async fn help_is_there_for_every_command() {
         &["payouts", "mark", "--help"],
         &["ledger", "audit", "--help"],
         &["receipt", "verify", "--help"],
+        &["openapi", "--help"],
     ] {
         let output = run(&mut binary(args)).await;
         assert_eq!(output.code, 0, "{args:?}");

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::TestApp;
+use super::{TestApp, document};
 
 /// A request about to be sent.
 pub struct Request {
@@ -75,6 +75,7 @@ impl Request {
     /// Sends it to a replica that a test started beside its app.
     pub async fn send_to(self, router: &Router) -> Reply {
         let request = self.builder.body(self.body).unwrap();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -82,6 +83,7 @@ impl Request {
         if reply.status.is_client_error() || reply.status.is_server_error() {
             reply.check_envelope();
         }
+        document::check(&method, &path, &reply);
         reply
     }
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod client;
+pub mod document;
 mod http;
 mod miner;
 
