@@ -109,3 +109,32 @@ async fn artifacts_arrive_whole_or_not_at_all() {
     let other = ["job", "artifacts", &id, "--download", "got", "--only", "b.bin"];
     client.run(&other).await.code(2).says("no artifact");
 }
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let market = Market::open().await;
+    let (alice, bob) = (market.client("alice").await, market.client("bob").await);
+    let (admin, (miner, _)) = (market.admin().await, market.miner("m1").await);
+    let done = alice.run(&["submit", "--workload", "hash"]).await.ok().trim().to_owned();
+    miner.work("done").await;
+    let waiting = alice.run(&["submit", "--command", "echo"]).await.ok().trim().to_owned();
+    let bobs = bob.run(&["submit", "--workload", "hash"]).await.ok().trim().to_owned();
+    let hour = ["--since", "1h"];
+    for (program, words, wanted) in [
+        (&alice, &["--state", "queued,Failed"][..], &[&waiting][..]),
+        (&alice, &["--workload", "hash"], &[&done]),
+        (&alice, &hour, &[&waiting, &done]),
+        (&alice, &["--until", "2026-01-25T06:00:00Z"], &[]),
+        (&admin, &["--everybody"], &[&bobs, &waiting, &done]),
+        (&admin, &["--everybody", "--client", "bob"], &[&bobs]),
+        (&admin, &["--everybody", "--miner", "m1"], &[&done]),
+    ] {
+        let lines = program.run(&[&["--json", "jobs", "--all"], words].concat()).await.ok();
+        let found: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<_> = found.iter().map(|job| job["job_id"].as_str().unwrap()).collect();
+        assert_eq!(found, wanted, "{words:?}");
+    }
+    alice.run(&["jobs", "--state", "lost"]).await.code(2).says("QUEUED");
+    alice.run(&["jobs", "--client", "alice"]).await.code(2).says("--everybody");
+}

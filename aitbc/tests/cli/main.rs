@@ -1,7 +1,8 @@
-//! The program as its users run it: against a real coordinator over HTTP, and where that does not
-//! (yet) serve something, or something has to go wrong, against a stub.
+//! The program as its users run it: against a real coordinator over HTTP, and against a stub for
+//! what a sound one never does.
 #![cfg(test)]
 
+mod broken;
 mod config;
 mod documents;
 mod jobs;

@@ -155,6 +155,26 @@ impl Miner {
         assert_eq!(reply.unwrap().status(), 201);
     }
 
+    /// Says that it is there.
+    pub async fn heartbeat(&self) {
+        let body = json!({"miner_id": self.name, "mode": "cpu", "gpu": false});
+        self.post(&["heartbeat"], &body).await;
+    }
+
+    /// Sends a piece of a job's log.
+    pub async fn log(&self, job: &Job, number: u32, text: &str) {
+        let chunk = json!({"lease_token": job.lease.token, "stream": "stdout", "seq": number,
+            "text": text});
+        let reply = self.post(&["jobs", &job.id.to_string(), "logs"], &chunk).await;
+        assert_eq!(reply["accepted"], true);
+    }
+
+    /// Says how far a job is.
+    pub async fn progress(&self, job: &Job, pct: u8, note: &str) {
+        let body = json!({"lease_token": job.lease.token, "pct": pct, "note": note});
+        self.post(&["jobs", &job.id.to_string(), "progress"], &body).await;
+    }
+
     /// Finishes a job that printed `text` and left these files.
     pub async fn prove(&self, job: &Job, text: &str, files: &[(&str, &[u8])]) {
         let artifacts: Vec<_> = files

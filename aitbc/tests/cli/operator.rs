@@ -47,14 +47,19 @@ async fn a_key_can_go_straight_into_a_file() {
 async fn the_state_of_the_market_is_shown() {
     let market = Market::open().await;
     let (admin, client) = (market.admin().await, market.client("alice").await);
-    let _miner = market.miner("m1").await;
+    let (_miner, owner) = market.miner("m1").await;
     client.run(&["submit", "--command", "echo"]).await.code(0);
     let stats = admin.run(&["stats"]).await.ok();
     assert!(stats.contains("live jobs\t1 QUEUED\n"), "{stats}");
     assert!(stats.contains("miners known\t1\n"), "{stats}");
+    assert!(stats.ends_with("\nalice\t1\t1\t0\t0\t-\t0\n"), "{stats}");
     // It registered, and has not sent a heartbeat yet.
     let miners = admin.run(&["miners"]).await.ok();
-    assert_eq!(miners, "m1\tOFFLINE\tw-m1\t0\t0\t0\thash,cli\t-\n");
+    assert_eq!(miners, "m1\tOFFLINE\tw-m1\t0\t0\t0\t-\t0.00 %\t0\thash,cli\t-\n");
+    let reputation = owner.run(&["miner", "reputation", "m1"]).await.ok();
+    assert!(reputation.starts_with("miner\tm1\nsince\t"), "{reputation}");
+    assert!(reputation.ends_with("\nuptime in 30 days\t0.00 %\n"), "{reputation}");
+    admin.run(&["miner", "reputation", "m1"]).await.code(5).says("FORBIDDEN_SCOPE");
     for (words, drained) in [(&["m1"][..], true), (&["m1", "--undo"], false)] {
         admin.run(&[&["miner", "drain"], words].concat()).await.code(0);
         let listed = admin.run(&["--json", "miners"]).await.json();
@@ -78,4 +83,94 @@ async fn prepaid_clients_are_noted() {
     assert!(client.run(&["wallet", "balance"]).await.ok().contains("balance\t12.5 AITBC\n"));
     client.run(&["submit", "--workload", "hash"]).await.code(0);
     admin.run(&["deposit", "bob", "1e3", "--reference", "x"]).await.code(2);
+}
+
+#[tokio::test]
+async fn single_controls_are_changed_and_noted() {
+    let market = Market::open().await;
+    let (admin, client) = (market.admin().await, market.client("alice").await);
+    let shown = admin.run(&["controls", "get"]).await.ok();
+    assert!(shown.contains("dispatch=true\nfee_bp=0\nintake=true\n"), "{shown}");
+    let set = ["controls", "set", "clients.alice.banned=owes 5", "daily_cap=0.5"];
+    let shown = admin.run(&set).await.ok();
+    assert!(shown.contains("clients.alice.banned=owes 5\n"), "{shown}");
+    assert!(shown.contains("daily_cap=0.5\n") && shown.contains("intake=true\n"), "{shown}");
+    let submit = ["submit", "--workload", "hash"];
+    client.run(&submit).await.code(5).says("BANNED").says("owes 5").says("only the operator");
+    // What was printed can be typed, and an empty value takes away.
+    admin.run(&["controls", "set", "clients=", "clients.alice.max_live_jobs=0"]).await.code(0);
+    client.run(&submit).await.code(6).says("QUOTA_EXCEEDED").says("the operator sets the limit");
+    let shown = admin.run(&["controls", "set", "clients=", "intake=false"]).await.ok();
+    assert!(!shown.contains("alice"), "{shown}");
+    client.run(&submit).await.code(6).says("INTAKE_PAUSED").says("takes no jobs in now");
+    admin.run(&["controls", "set", "intak=false"]).await.code(2).says("`intake`");
+
+    let noted = admin.run(&["audit", "--action", "controls.put"]).await.ok();
+    let cells: Vec<Vec<_>> = noted.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(cells.len(), 3, "{noted}");
+    assert!(cells.iter().all(|cells| cells[2].starts_with("admin-")), "{noted}");
+    let page = admin.run(&["audit", "--limit", "1"]).await.code(0).says("there are more");
+    assert!(page.stdout.contains("\tcontrols.put\t"), "{page:?}");
+    client.run(&["controls", "get"]).await.code(5).says("FORBIDDEN_SCOPE");
+}
+
+#[tokio::test]
+async fn what_waits_what_went_through_and_what_there_is() {
+    let market = Market::open().await;
+    let (admin, client) = (market.admin().await, market.client("alice").await);
+    let (miner, _owner) = market.miner("m1").await;
+    for _ in 0..2 {
+        client.run(&["submit", "--workload", "hash"]).await.code(0);
+    }
+    miner.work("done").await;
+    miner.heartbeat().await;
+    let queues = admin.run(&["queues"]).await.ok();
+    let cells: Vec<_> = queues.trim_end().split('\t').collect();
+    assert_eq!(&cells[1..5], ["1", "0", "0", "1"], "{queues}");
+    assert!(cells[6].contains("hash"), "{queues}");
+    let rates = admin.run(&["rates"]).await.ok();
+    let cells: Vec<Vec<_>> = rates.lines().map(|line| line.split('\t').collect()).collect();
+    let lasts: Vec<_> = cells.iter().map(|cells| cells[0]).collect();
+    assert_eq!(lasts, ["60 s", "60 min", "24 h"]);
+    assert_eq!(cells[0][1..4], ["2", "1 COMPLETED", "0"], "{rates}");
+    assert!(cells[0][5].ends_with(" ms"), "{rates}");
+    let capacities = admin.run(&["capacities"]).await.ok();
+    assert!(capacities.starts_with("miners online\t1\ncpu slots\t8\n"), "{capacities}");
+    assert!(capacities.contains("workloads\t1 cli, 1 hash\n"), "{capacities}");
+}
+
+#[tokio::test]
+async fn payouts_are_exported_and_marked() {
+    let market = Market::open().await;
+    let (admin, client) = (market.admin().await, market.client("alice").await);
+    let (miner, owner) = market.miner("m1").await;
+    client.run(&["submit", "--workload", "hash"]).await.code(0);
+    miner.work("done").await;
+    let owed = owner.run(&["--json", "wallet", "balance"]).await.json();
+    let owed = owed["balance"].as_str().unwrap().to_owned();
+    let export = ["payouts", "export", "--since", "1d", "--output", "p"];
+    let ended = admin.run(&export).await.code(0).says(&format!("{owed} to 1 wallet for"));
+    assert_eq!(ended.stdout, format!("w-m1\t{owed} AITBC\t1\n"));
+    let csv = admin.run(&["payouts", "export", "--csv"]).await.ok();
+    assert!(csv.starts_with(&format!("wallet,amount,receipts\r\n\"w-m1\",{owed},\"")), "{csv}");
+    let marked = admin.run(&["payouts", "mark", "p"]).await.ok();
+    assert!(marked.starts_with(&format!("paid\t{owed} AITBC\nwallets\t1\n")), "{marked}");
+    assert_eq!(admin.run(&["payouts", "mark", "p"]).await.ok(), marked);
+    assert!(owner.run(&["wallet", "balance"]).await.ok().contains("balance\t0 AITBC\n"));
+    let text = admin.read("p").replace("w-m1", "w-m2");
+    admin.file("p", &text, 0o644);
+    admin.run(&["payouts", "mark", "p"]).await.code(4).says("BAD_SIGNATURE");
+    admin.file("bad", "{}", 0o644);
+    admin.run(&["payouts", "mark", "bad"]).await.code(2).says("no payout file");
+}
+
+#[tokio::test]
+async fn a_released_name_is_free() {
+    let market = Market::open().await;
+    let admin = market.admin().await;
+    let _miner = market.miner("m1").await;
+    let said = admin.run(&["miner", "release", "m1"]).await.ok();
+    assert!(said.starts_with("m1 is free; it was renamed "), "{said}");
+    admin.run(&["miner", "release", "m1"]).await.code(4);
+    market.miner("m1").await;
 }

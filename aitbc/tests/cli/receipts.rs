@@ -1,5 +1,8 @@
 //! Receipts: good ones, and what is wrong with the others.
 
+use ed25519_dalek::SigningKey;
+use protocol::signing;
+
 use crate::market::Market;
 use crate::program::Program;
 
@@ -30,6 +33,15 @@ async fn a_receipt_is_checked_with_and_without_a_coordinator() {
     let said = alone.run(&[&verify[..], &[&file, "--key", other]].concat()).await.code(1);
     said.says(&format!("not attested by {other}"));
     alone.run(&[&verify[..], &[&file, "--key", "slip"]].concat()).await.code(2);
+    // One key in 64 begins with a hyphen.
+    let hyphen = (0..=u8::MAX)
+        .map(|seed| signing::key_id(&SigningKey::from_bytes(&[seed; 32]).verifying_key()))
+        .find(|key| key.starts_with('-'))
+        .unwrap();
+    let said = alone.run(&[&verify[..], &[&file, "--key", &hyphen]].concat()).await.code(1);
+    said.says(&format!("not attested by {hyphen}"));
+    let said = [&verify[..], &[&file, "--key", &key, "--miner-key", &hyphen]].concat();
+    alone.run(&said).await.code(1).says(&format!("not signed by the miner key {hyphen}"));
 
     // The profile pins the key: what the coordinator publishes does not matter.
     let profile =

@@ -1,5 +1,5 @@
-//! A server that answers as a test says. For what the real coordinator does not serve or does not
-//! do on request: streams that break off, controls of a stale version, partial files.
+//! A server that answers as a test says, and says what it was asked. For what the real coordinator
+//! does not do: streams that break off, replies that make no sense.
 
 use std::sync::{Arc, Mutex};
 

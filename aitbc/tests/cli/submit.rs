@@ -133,7 +133,7 @@ async fn a_dry_run_leaves_nothing_behind() {
     let client = market.client("alice").await;
     client.file("data.txt", "some data", 0o644);
     let words = ["submit", "--workload", "hash", "--dry-run", "--input-file", "a=data.txt"];
-    let quote = client.run(&words).await.ok();
+    let quote = client.run(&words).await.code(0).says("without its files").stdout;
     assert!(quote.contains("unit price\t0.002\n"), "{quote}");
     assert_eq!(client.run(&["--json", "jobs"]).await.json()["items"], Value::Array(vec![]));
 }

@@ -55,13 +55,19 @@ impl Submit {
             None => vec![flags::empty_job()],
         };
         let inputs = self.job.inputs().to_vec();
-        let known = digest(&inputs).await?;
         for job in &mut jobs {
             self.job.apply(job)?;
-            name_inputs(job, &inputs, &known);
         }
         if self.dry_run {
+            // The coordinator quotes no job whose files it does not have.
+            if !inputs.is_empty() {
+                session.tell("quoted without its files, which are not uploaded");
+            }
             return quote(session, &jobs).await;
+        }
+        let known = digest(&inputs).await?;
+        for job in &mut jobs {
+            name_inputs(job, &inputs, &known);
         }
         upload(session, &inputs, &known).await?;
         let key = self.idempotency_key.unwrap_or_else(chance::idempotency_key);
