@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Builds the programs, starts and stops them, and talks to a coordinator as an operator and as a
-# client would: with curl. To be sourced, after machine.sh.
+# client would: with aitbc and with curl. To be sourced, after machine.sh.
 #
 # API keys never become arguments, which every user of a machine can read: they live in files of
 # headers, in KEYS.
@@ -82,8 +82,18 @@ has_ended() { ! kill -0 "$1" 2>/dev/null; }
 make_key() {
     local dir=$1 name=$2
     shift 2
+    # aitbc takes no key file that others could read.
+    install -m 0600 /dev/null "$KEYS/$name.key"
     coordinator "$dir" keys create "$@" 2>>"$dir/coordinator.log" >"$KEYS/$name.key"
     printf 'Authorization: Bearer %s\n' "$(cat "$KEYS/$name.key")" >"$KEYS/$name.header"
+}
+
+# as KEY ARGUMENT ...: the command line in the hands of whoever has the key. Nothing here takes
+# longer than two minutes.
+as() {
+    local key=$1
+    shift
+    AITBC_URL=$COORDINATOR_URL AITBC_KEY_FILE=$KEYS/$key.key timeout 120 "$BIN/aitbc" "$@"
 }
 
 # api KEY METHOD PATH [CURL OPTION ...]: prints the body; fails, and says why, unless it is 2xx.
