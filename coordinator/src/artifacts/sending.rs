@@ -238,7 +238,7 @@ mod tests {
     fn conditions_come_before_ranges() {
         let range = (header::RANGE, "bytes=0-0");
         let portion = |pairs: &[(HeaderName, &'static str)]| asked(pairs).portion("\"t\"", 10);
-        assert_eq!(portion(&[range.clone()]), Portion::Part(0..1));
+        assert_eq!(portion(std::slice::from_ref(&range)), Portion::Part(0..1));
         for tags in ["\"t\"", "\"x\", \"t\"", "W/\"t\"", "*"] {
             let tags = (header::IF_NONE_MATCH, tags);
             assert_eq!(portion(&[tags, range.clone()]), Portion::Unchanged);

@@ -26,7 +26,7 @@ use crate::wire::{self, Body, Bodyless, Created, Either, JobPath, Params, Reply,
 /// The query of `POST /v1/jobs`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Submit {
-    /// Only say what the job would cost.
+    /// Only say what the job would cost, and who could run it.
     #[serde(default)]
     dry_run: bool,
 }
