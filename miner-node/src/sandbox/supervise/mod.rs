@@ -156,6 +156,17 @@ impl Running {
         Ok(Some(forced))
     }
 
+    /// Waits until the first process is known, or the monitor has no more to say.
+    async fn until_reported(&mut self) -> Result<(), SandboxError> {
+        while self.first.is_none() {
+            let line = self.status.next_line().await.map_err(SandboxError::io("status pipe"))?;
+            if !self.heard(line)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in one status report; `false` at their end.
     fn heard(&mut self, line: Option<String>) -> Result<bool, SandboxError> {
         let Some(line) = line else { return Ok(false) };
@@ -188,8 +199,14 @@ impl Running {
         grace: Duration,
         kill: &CancellationToken,
     ) -> Result<(), SandboxError> {
+        // What has not begun need not be asked.
+        let begun = self.first.is_some();
+        // Killed before it has reported its child, bubblewrap would leave it behind: the child ties
+        // its life to the monitor's only later.
+        let reported = timeout(LONGEST_DEATH, self.until_reported()).await;
+        reported.map_err(|_| SandboxError::Stuck)??;
         // Who floods the disk gets no time to go on with it.
-        let polite = why != Ending::OutputLimit && !kill.is_cancelled();
+        let polite = begun && why != Ending::OutputLimit && !kill.is_cancelled();
         if let Some(first) = self.first.as_ref().filter(|_| polite) {
             process_tree::terminate(first.pid);
             tokio::select! {
