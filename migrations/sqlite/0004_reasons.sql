@@ -8,3 +8,5 @@ alter table attempts add column refused_at integer;
 create index attempts_first on attempts (leased_at) where fence = 1;
 create index attempts_failed on attempts (ended_at) where outcome = 'FAILED';
 create index jobs_by_end on jobs (finished_at) where finished_at is not null;
+-- A client finds its jobs of one workload without walking all of them.
+create index jobs_by_workload on jobs (client_id, workload, job_id);

@@ -54,7 +54,7 @@ impl Command {
                 let period = Period::new(since, until, now).map_err(refused)?;
                 let file = payouts::export(db, now, &key, period).await.map_err(refused)?;
                 if csv {
-                    say(payouts::csv(&file).trim_end());
+                    say(file.to_csv().trim_end());
                     return Ok(());
                 }
                 say_json(&file)

@@ -117,7 +117,12 @@ impl Db {
     /// Where the database is away, or holds a schema that is newer than this build.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
         match &self.pools {
-            Pools::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await,
+            Pools::Postgres(pool) => {
+                let patient = postgres::migrating(pool);
+                let migrated = POSTGRES_MIGRATIONS.run(&patient).await;
+                patient.close().await;
+                migrated
+            }
             Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await,
         }
     }

@@ -50,6 +50,21 @@ pub(super) fn listening(statements: &PgPool) -> PgPool {
         .connect_lazy_with((*statements.connect_options()).clone())
 }
 
+/// A pool for one connection that changes the schema, which takes as long as it takes on a large
+/// database, and waits for what others have begun.
+pub(super) fn migrating(statements: &PgPool) -> PgPool {
+    let patient = [
+        ("lock_timeout", "0"),
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+    ];
+    let options = (*statements.connect_options()).clone().options(patient);
+    PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options)
+}
+
 async fn answers(connection: &mut PgConnection) -> Result<bool, Error> {
     bounded(PING_TIMEOUT, connection.ping()).await?;
     Ok(true)

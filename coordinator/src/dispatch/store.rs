@@ -230,7 +230,7 @@ pub async fn lock_miners(
     let miners = Rows::list(tx.engine(), miners);
     // The first number only keeps these locks apart from others of ours.
     let sql = "select v from jsonb_to_recordset($1) as r(v bigint)
-               where pg_try_advisory_xact_lock(1, (v % 2147483647)::int)";
+               where pg_try_advisory_xact_lock(4, (v % 2147483647)::int)";
     let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
     rows.iter().map(|row| row.get("v")).collect()
 }

@@ -175,8 +175,3 @@ fn too_little(wallet: &Name, needed: Amount, held: Amount) -> ApiError {
 pub fn is_reserved(reference: &str) -> bool {
     reference.starts_with(ID_PREFIX)
 }
-
-/// The lines of a file as CSV.
-pub fn csv(file: &PayoutFile) -> String {
-    file.to_csv()
-}

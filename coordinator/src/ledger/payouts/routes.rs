@@ -64,7 +64,7 @@ pub async fn export(
     let file = super::export(&app.db, now, &app.attestor, period).await?;
     Ok(match query.format {
         Format::Json => Either::Left(Reply(StatusCode::OK, file)),
-        Format::Csv => Either::Right(Csv(super::csv(&file))),
+        Format::Csv => Either::Right(Csv(file.to_csv())),
     })
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use protocol::payout::{PaidOut, PayoutFile, PayoutLine};
-use protocol::{Amount, Name, Timestamp};
+use protocol::{Amount, Name};
 use uuid::Uuid;
 
 use super::Period;
+use crate::app::first_transfer_id;
 use crate::db::{Args, DbError, Tx};
 
 /// The most wallets of one file.
@@ -29,7 +30,7 @@ pub async fn owed(tx: &mut Tx, period: Period) -> Result<Option<Vec<PayoutLine>>
                          and t.kind = 'credit'), 0) as owed
                    from accounts a where a.name like 'wallet:%' and a.balance > 0) found
                where owed > 0 limit $2";
-    let args = Args::new().with(first_of(period.until)).with(MAX_WALLETS + 1);
+    let args = Args::new().with(first_transfer_id(period.until)).with(MAX_WALLETS + 1);
     let rows = tx.rows(sql, args).await?;
     if is_more(rows.len(), MAX_WALLETS) {
         return Ok(None);
@@ -58,8 +59,8 @@ async fn add_receipts(
     let sql = "select wallet, receipt_id from receipts
                where transfer_id >= $1 and transfer_id < $2 order by transfer_id limit $3";
     let args = Args::new()
-        .with(first_of(period.since))
-        .with(first_of(period.until))
+        .with(first_transfer_id(period.since))
+        .with(first_transfer_id(period.until))
         .with(MAX_RECEIPTS + 1);
     let rows = tx.rows(sql, args).await?;
     for row in &rows {
@@ -73,11 +74,6 @@ async fn add_receipts(
 
 fn is_more(rows: usize, most: i64) -> bool {
     i64::try_from(rows).is_ok_and(|rows| rows > most)
-}
-
-/// The least id of a transfer at a moment or after it: ids begin with the time.
-fn first_of(moment: Timestamp) -> Uuid {
-    Uuid::from_u128(u128::from(moment.micros().unsigned_abs()) << 64)
 }
 
 /// What was answered when the file was marked as paid.
