@@ -7,6 +7,9 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 
+# haproxy, ip and others lie where Debian looks for root only.
+PATH=$PATH:/usr/sbin:/sbin
+
 say() { printf '%s\n' "$*"; }
 die() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2
