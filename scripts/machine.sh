@@ -193,7 +193,7 @@ start_s3() {
         need python3 python3 '/usr/lib/python3*/ensurepip' python3-venv
         say "installing: moto"
         python3 -m venv "$dir/venv"
-        "$dir/venv/bin/pip" --quiet --disable-pip-version-check install 'moto[s3,server]==5.*'
+        "$dir/venv/bin/pip" --quiet --disable-pip-version-check install 'moto[s3,server]==5.2.1'
         moto=$dir/venv/bin/moto_server
     fi
     port=$(free_port)
