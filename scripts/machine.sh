@@ -160,6 +160,9 @@ postgres_ctl() {
         --options="-p $POSTGRES_PORT" --wait --silent "$@" >/dev/null
 }
 
+# The process that ends all others of it; another one after a restart.
+postgres_pid() { head -n 1 "$POSTGRES_DIR/data/postmaster.pid"; }
+
 # PostgreSQL dies at once, as in a crash, and comes back on the same port.
 crash_postgres() { postgres_ctl --mode=immediate restart; }
 
