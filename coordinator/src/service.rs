@@ -188,7 +188,9 @@ async fn open(house: Opening) -> Result<SharedApp, ServeError> {
             Err(NotYet::Schema(error)) if is_final(&error) => {
                 return Err(ServeError::Schema(error));
             }
-            Err(NotYet::Place(error @ PlaceError::Foreign { .. })) => return Err(error.into()),
+            Err(NotYet::Place(error @ (PlaceError::Foreign { .. } | PlaceError::Taken { .. }))) => {
+                return Err(error.into());
+            }
             Err(error) => error,
         };
         tracing::warn!(%error, retry_ms = wait.as_millis(), "the database is not there yet");

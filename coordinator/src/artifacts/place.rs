@@ -16,7 +16,7 @@ use object_store::{ClientOptions, Error as StoreError, ObjectStoreExt as _};
 use protocol::Timestamp;
 use ulid::Ulid;
 
-use super::{Artifacts, store};
+use super::{Artifacts, Kind, store};
 use crate::app::random_u128;
 use crate::config::Config;
 use crate::db::{Db, DbError};
@@ -114,6 +114,17 @@ pub enum PlaceError {
         found: String,
         /// What it should be.
         known: String,
+    },
+    /// It is another database's, and has files of that.
+    #[error(
+        "artifacts.store has the files of another database (its mark is {found}), and this database \
+         is new: it would delete them all as nobody's. Name a store of its own, or the database \
+         that knows these files. If you want the store for this database and its files may go, \
+         remove the object `mark` from it"
+    )]
+    Taken {
+        /// What its mark is.
+        found: String,
     },
     /// Nobody knows.
     #[error("{0}")]
@@ -242,11 +253,23 @@ impl Artifacts {
         Ok(mark.map(|mark| String::from_utf8_lossy(&mark).trim().to_owned()))
     }
 
+    async fn has_files(&self) -> Result<bool, PlaceError> {
+        for kind in [Kind::Artifact, Kind::Input] {
+            let first = self.objects.list(Some(&Path::from(kind.area()))).next().await;
+            let first = first.transpose();
+            if first.map_err(|source| PlaceError::Store { what: "list", source })?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Holds the store's mark against the one that the database knows; both get one at the first
     /// start.
     ///
     /// # Errors
-    /// [`PlaceError::Foreign`] where they differ.
+    /// [`PlaceError::Foreign`] where they differ, [`PlaceError::Taken`] where the database is new
+    /// and the store has another's files.
     pub async fn check_mark(&self, db: &Db, now: Timestamp) -> Result<(), PlaceError> {
         let mut tx = db.write().await?;
         // The database is asked first: whoever sets its mark has set the store's before the commit.
@@ -254,6 +277,12 @@ impl Artifacts {
             Some(known) => known,
             None => {
                 let own = self.own_mark().await?;
+                // A mark without files is what a first start leaves that did not get to its commit.
+                if let Some(found) = &own
+                    && self.has_files().await?
+                {
+                    return Err(PlaceError::Taken { found: found.clone() });
+                }
                 let first = own.clone().unwrap_or_else(|| Ulid(random_u128()).to_string());
                 let known = store::mark(&mut tx, now, Some(&first)).await?;
                 if own.is_none() && known.as_deref() == Some(first.as_str()) {

@@ -170,11 +170,21 @@ on_both_engines! {
         other.check_mark(db, now).await.unwrap();
     }
 
-    async fn a_new_database_takes_the_store_that_is_there(app: TestApp) {
+    async fn a_new_database_takes_no_store_with_files_of_another(app: TestApp) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("mark"), "old").unwrap();
         let artifacts = Artifacts::local(dir.path()).unwrap();
-        artifacts.check_mark(&app.app.db, app.clock.now()).await.unwrap();
+        let (db, now) = (&app.app.db, app.clock.now());
+        for area in ["artifacts", "inputs"] {
+            let shard = dir.path().join(area).join("0A");
+            std::fs::create_dir_all(&shard).unwrap();
+            std::fs::write(shard.join("01HZX0A"), "x").unwrap();
+            let taken = artifacts.check_mark(db, now).await.unwrap_err();
+            assert!(matches!(&taken, PlaceError::Taken { found } if found == "old"), "{taken}");
+            std::fs::remove_dir_all(dir.path().join(area)).unwrap();
+        }
+        // As a first start leaves it that ended before its commit.
+        artifacts.check_mark(db, now).await.unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("mark")).unwrap(), "old");
     }
 }
