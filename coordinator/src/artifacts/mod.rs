@@ -187,7 +187,8 @@ impl Unclaimed {
         self.location.as_ref()
     }
 
-    /// Moves it to where its row says: to be called before that row is committed.
+    /// Moves it to where its row says: to be called before the transaction of that row begins, since
+    /// a bucket may take its time.
     ///
     /// # Errors
     /// `INTERNAL` where the store fails.

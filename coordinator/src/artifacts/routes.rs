@@ -124,10 +124,10 @@ pub async fn put_input(
 }
 
 async fn record_input(app: SharedApp, client: Name, mut file: Unclaimed) -> Result<(), ApiError> {
+    file.place().await?;
     let mut tx = app.db.write().await?;
     let mut files = Vec::new();
     if store::add_input(&mut tx, app.now(), &client, &file).await? {
-        file.place().await?;
         files.push(file);
     }
     Ok(commit(tx, &app.artifacts, files).await?)

@@ -257,12 +257,15 @@ impl<'a> Session<'a> {
 async fn record(
     app: SharedApp,
     held: Held,
-    arrived: Vec<Arrived>,
+    mut arrived: Vec<Arrived>,
 ) -> Result<Vec<StoredArtifact>, ApiError> {
+    for Arrived { file, .. } in &mut arrived {
+        file.place().await?;
+    }
     let mut items = Vec::with_capacity(arrived.len());
     let mut new = Vec::new();
     let mut tx = app.db.write().await?;
-    for Arrived { path, media_type, mut file } in arrived {
+    for Arrived { path, media_type, file } in arrived {
         let artifact = NewArtifact {
             job: held.job_id,
             fence: held.fence,
@@ -273,7 +276,6 @@ async fn record(
         match store::add(&mut tx, app.now(), &artifact).await? {
             Recorded::Added(item) => {
                 items.push(item);
-                file.place().await?;
                 new.push(file);
             }
             Recorded::Known(item) => items.push(item),
