@@ -268,7 +268,8 @@ pub async fn remove_old_inputs(
     before: Timestamp,
     limit: i64,
 ) -> Result<Vec<String>, DbError> {
-    // All inputs of live jobs at once, rather than all live jobs for each input.
+    // All inputs of live jobs at once, rather than all live jobs for each input. The age is looked at
+    // again where a row was waited for: a job may have named it meanwhile.
     let sql = tx.either(
         "with named as materialized (
              select distinct j.client_id, decode(f ->> 'sha256', 'hex') as sha256
@@ -281,6 +282,7 @@ pub async fn remove_old_inputs(
              select i.client_id, i.sha256 from inputs i
              left join named n on n.client_id = i.client_id and n.sha256 = i.sha256
              where i.created_at < $1 and n.sha256 is null order by i.created_at limit $2)
+           and created_at < $1
          returning location",
         "with named as materialized (
              select distinct j.client_id, unhex(f.value ->> 'sha256') as sha256
@@ -293,6 +295,7 @@ pub async fn remove_old_inputs(
              select i.client_id, i.sha256 from inputs i
              left join named n on n.client_id = i.client_id and n.sha256 = i.sha256
              where i.created_at < $1 and n.sha256 is null order by i.created_at limit $2)
+           and created_at < $1
          returning location",
     );
     let rows = tx.rows(sql, Args::new().with(before).with(limit)).await?;

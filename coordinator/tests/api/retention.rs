@@ -105,6 +105,24 @@ on_both_engines! {
         assert_eq!(files(&app.dir.path().join("artifacts")), 2);
     }
 
+    async fn an_input_that_a_job_named_is_as_if_it_came_then(app: TestApp) {
+        let app = TestApp::with(app.engine(), |config| {
+            config.retention.inputs_days = Some(7);
+            config.jobs.ttl_secs = 3600;
+        }).await;
+        let client = app.client("c1").await;
+        let input = put_input(&client, b"1").await;
+        app.advance(6 * DAY);
+        assert_eq!(submit_with(&client, &input).await, 201);
+        // The job has expired before it is looked for old inputs.
+        app.advance(2 * DAY);
+        app.sweep().await;
+        assert_eq!(submit_with(&client, &input).await, 201);
+        app.advance(8 * DAY);
+        app.sweep().await;
+        assert_eq!(submit_with(&client, &input).await, 422);
+    }
+
     async fn files_that_are_nobodys_go_when_they_are_old(app: TestApp) {
         let client = app.client("c1").await;
         put_input(&client, b"somebody's").await;
