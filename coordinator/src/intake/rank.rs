@@ -1,9 +1,12 @@
 //! The place of a job in the queue: what makes the shares of clients fair. Pure.
 
-/// How much earlier one step of priority lets a job leave the queue, in microseconds of rank: with
-/// priority 9, as if 150 jobs of the default run time had been left out before it. A client that
-/// always says 9 pays for it with its own later jobs.
+/// The most that one step of priority lets a job leave the queue earlier, in microseconds of rank. A
+/// client that always says 9 pays for it with its own later jobs.
 const PRIORITY_STEP: i64 = 60_000_000;
+
+/// How many jobs like itself one step of priority lets a job overtake at most: however short it may
+/// run, a bounded number.
+const PRIORITY_JOBS: i64 = 16;
 
 /// How much rank a second that a job may run costs, in microseconds.
 const COST_PER_SEC: i64 = 1_000;
@@ -25,8 +28,10 @@ impl Share {
     /// before it came, nor in front of them for what they used while it was away.
     pub fn next(&mut self, served: i64, max_runtime_s: u32, priority: u8) -> i64 {
         let cost = i64::from(max_runtime_s) * COST_PER_SEC / self.weight.max(1);
-        self.last_rank = self.last_rank.max(served).saturating_add(cost.max(1));
-        self.last_rank - i64::from(priority) * PRIORITY_STEP
+        let cost = cost.max(1);
+        let step = PRIORITY_STEP.min(cost.saturating_mul(PRIORITY_JOBS));
+        self.last_rank = self.last_rank.max(served).saturating_add(cost);
+        self.last_rank - i64::from(priority) * step
     }
 }
 
@@ -72,10 +77,14 @@ mod tests {
 
     #[test]
     fn priority_overtakes_a_bounded_number_of_jobs() {
-        let mut share = Share { weight: 1, last_rank: 0 };
-        let old = share.next(0, 3600, 0);
-        let overtakes = (0..1_000).filter(|_| share.next(0, 3600, 9) < old).count();
-        assert_eq!(overtakes, 149);
+        for (max_runtime_s, weight) in [(1, 1), (1, 1_000), (60, 1), (3_600, 1), (604_800, 1)] {
+            let mut share = Share { weight, last_rank: 0 };
+            let old = share.next(0, max_runtime_s, 0);
+            let urgent = |_: &i32| share.next(0, max_runtime_s, 9) < old;
+            let overtakes = (0..100_000).filter(urgent).count();
+            let bound = if max_runtime_s > 3_600 { 0 } else { 143 };
+            assert_eq!(overtakes, bound, "{max_runtime_s} s, weight {weight}");
+        }
     }
 
     #[test]
