@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use coordinator::accounts::Terms;
 use coordinator::accounts::keys::{Minted, issue};
 use coordinator::app::{App, Clock, Parts, SharedApp, random_u128};
 use coordinator::artifacts::Artifacts;
@@ -160,11 +159,12 @@ async fn key(app: &SharedApp, scope: Scope) -> String {
         client: (scope == Scope::Client).then(name).flatten(),
         wallet: (scope == Scope::Miner).then(name).flatten(),
         miner_id: None,
+        funding: None,
+        weight: None,
     };
-    let terms = (scope == Scope::Client).then(Terms::default);
     let mut secret = [0; 32];
     secret[..16].copy_from_slice(&random_u128().to_be_bytes());
     let id = random_u128().to_be_bytes()[..8].try_into().expect("eight bytes");
     let minted = Minted::from_random(scope, id, secret);
-    issue(&app.db, app.now(), "bench", &new, terms, minted).await.expect("a key").key
+    issue(&app.db, app.now(), "bench", &new, minted).await.expect("a key").key
 }

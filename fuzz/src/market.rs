@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use coordinator::accounts::Terms;
 use coordinator::accounts::keys::{Minted, issue};
 use coordinator::app::{App, Clock, Parts, SharedApp};
 use coordinator::artifacts::Artifacts;
@@ -175,8 +174,9 @@ async fn key(app: &SharedApp, scope: Scope) -> String {
         client: (scope == Scope::Client).then(|| name("client")),
         wallet: (scope == Scope::Miner).then(|| name("wallet")),
         miner_id: None,
+        funding: None,
+        weight: None,
     };
-    let terms = (scope == Scope::Client).then(Terms::default);
     let minted = Minted::from_random(scope, [1; 8], [2; 32]);
-    issue(&app.db, app.now(), "fuzz", &new, terms, minted).await.expect("a key").key
+    issue(&app.db, app.now(), "fuzz", &new, minted).await.expect("a key").key
 }

@@ -103,6 +103,50 @@ pub struct NewKey {
     /// The only miner that it may act for (scope `miner`); absent: any miner of its wallet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub miner_id: Option<Name>,
+    /// How the client pays (scope `client`); absent: `issuance`, or as it is for one that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub funding: Option<Funding>,
+    /// The client's share of the queue (scope `client`); absent: 1, or as it is for one that is
+    /// there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(range(min = 1, max = MAX_WEIGHT)))]
+    pub weight: Option<u16>,
+}
+
+/// The largest share of the queue that a client can have.
+pub const MAX_WEIGHT: u16 = 1000;
+
+/// How a client pays for its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Funding {
+    /// Credits are issued when work is proven.
+    Issuance,
+    /// Out of deposits: the most that a job can cost is held when it is submitted.
+    Prepaid,
+}
+
+impl Funding {
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuance => "issuance",
+            Self::Prepaid => "prepaid",
+        }
+    }
+}
+
+impl std::str::FromStr for Funding {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "issuance" => Ok(Self::Issuance),
+            "prepaid" => Ok(Self::Prepaid),
+            _ => Err("funding must be issuance or prepaid"),
+        }
+    }
 }
 
 /// What a key may do.

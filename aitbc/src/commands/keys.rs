@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use protocol::Name;
-use protocol::wallet::{CreatedKey, KeyView, NewKey, Scope};
+use protocol::wallet::{CreatedKey, Funding, KeyView, MAX_WEIGHT, NewKey, Scope};
 
 use super::or_dash;
 use crate::coordinator::calls;
@@ -43,6 +43,17 @@ pub struct Create {
     /// The only miner that may use it, for scope miner
     #[arg(long, value_name = "ID")]
     miner_id: Option<Name>,
+    /// How the client pays: issuance or prepaid; a new one by issuance unless stated
+    #[arg(long, value_name = "HOW", requires = "client")]
+    funding: Option<Funding>,
+    /// The client's share of the queue, 1 to 1000; a new one's is 1 unless stated
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "client",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WEIGHT))
+    )]
+    weight: Option<u16>,
     /// Write the key to a new file that only you can read, and do not print it
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -80,10 +91,10 @@ impl Keys {
 
 impl Create {
     async fn run(self, session: &Session) -> Result<Ending, Failure> {
-        let Self { scope, client, wallet, miner_id, output } = self;
+        let Self { scope, client, wallet, miner_id, funding, weight, output } = self;
         // Before the call: a key that cannot be kept must not be made.
         let file = output.map(|path| private_file(&path).map(|file| (file, path))).transpose()?;
-        let new = NewKey { scope, client, wallet, miner_id };
+        let new = NewKey { scope, client, wallet, miner_id, funding, weight };
         let created = session.coordinator.ask(&calls::create_key(&new)).await;
         let Some((mut file, path)) = file else {
             let reply = created?;

@@ -2,7 +2,6 @@
 
 use aitbc::coordinator::BaseUrl;
 use coordinator::accounts::keys::{Minted, issue};
-use coordinator::accounts::{Funding, Terms};
 use coordinator::app::{App, Clock, Parts, SharedApp, random_bytes};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
@@ -11,7 +10,7 @@ use coordinator::db::Db;
 use coordinator::router::router;
 use coordinator::serve::Server;
 use ed25519_dalek::SigningKey;
-use protocol::wallet::{NewKey, Scope};
+use protocol::wallet::{Funding, NewKey, Scope};
 use protocol::{Job, Sha256Hex, signing};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -61,24 +60,23 @@ impl Market {
 
     /// The program in the hands of a client.
     pub async fn client(&self, name: &str) -> Program {
-        let key = self.key(Scope::Client, name, Terms::default()).await;
+        let key = self.key(Scope::Client, name, None).await;
         Program::at(&self.url, Some(&key))
     }
 
     /// The program in the hands of a client that pays in first.
     pub async fn prepaid(&self, name: &str) -> Program {
-        let terms = Terms { funding: Funding::Prepaid, weight: 1 };
-        Program::at(&self.url, Some(&self.key(Scope::Client, name, terms).await))
+        Program::at(&self.url, Some(&self.key(Scope::Client, name, Some(Funding::Prepaid)).await))
     }
 
     /// The program in the hands of an operator.
     pub async fn admin(&self) -> Program {
-        Program::at(&self.url, Some(&self.key(Scope::Admin, "", Terms::default()).await))
+        Program::at(&self.url, Some(&self.key(Scope::Admin, "", None).await))
     }
 
     /// A miner that registered, and the program in the hands of its owner.
     pub async fn miner(&self, name: &str) -> (Miner, Program) {
-        let key = self.key(Scope::Miner, &format!("w-{name}"), Terms::default()).await;
+        let key = self.key(Scope::Miner, &format!("w-{name}"), None).await;
         let program = Program::at(&self.url, Some(&key));
         let miner = Miner {
             name: name.to_owned(),
@@ -97,16 +95,17 @@ impl Market {
         (miner, program)
     }
 
-    async fn key(&self, scope: Scope, name: &str, terms: Terms) -> String {
+    async fn key(&self, scope: Scope, name: &str, funding: Option<Funding>) -> String {
         let new = NewKey {
             scope,
             client: (scope == Scope::Client).then(|| name.parse().unwrap()),
             wallet: (scope == Scope::Miner).then(|| name.parse().unwrap()),
             miner_id: None,
+            funding,
+            weight: None,
         };
-        let terms = (scope == Scope::Client).then_some(terms);
         let minted = Minted::from_random(scope, random_bytes(), random_bytes());
-        issue(&self.app.db, self.app.now(), "tests", &new, terms, minted).await.unwrap().key
+        issue(&self.app.db, self.app.now(), "tests", &new, minted).await.unwrap().key
     }
 }
 

@@ -24,6 +24,20 @@ async fn keys_are_made_listed_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_client_can_be_made_to_pay_in_first() {
+    let market = Market::open().await;
+    let admin = market.admin().await;
+    let create = ["keys", "create", "--scope", "client", "--client", "bob"];
+    let terms = ["--funding", "prepaid", "--weight", "5"];
+    let key = admin.run(&[&create[..], &terms].concat()).await.ok();
+    let bob = Program::at(&market.url, Some(key.trim()));
+    bob.run(&["submit", "--workload", "hash"]).await.code(4).says("INSUFFICIENT_FUNDS");
+    admin.run(&[&create[..], &["--weight", "0"]].concat()).await.code(2).says("--weight");
+    let miner = ["keys", "create", "--scope", "miner", "--wallet", "w", "--weight", "5"];
+    admin.run(&miner).await.code(2).says("--client");
+}
+
+#[tokio::test]
 async fn a_key_can_go_straight_into_a_file() {
     let market = Market::open().await;
     let admin = market.admin().await;

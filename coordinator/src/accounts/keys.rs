@@ -4,13 +4,13 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use protocol::wallet::{CreatedKey, NewKey, Scope};
+use protocol::wallet::{CreatedKey, MAX_WEIGHT, NewKey, Scope};
 use protocol::{Name, Sha256Hex, Timestamp};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
+use super::Binding;
 use super::store::{self, Revoked};
-use super::{Binding, Terms};
 use crate::audit::{self, Action, Record};
 use crate::db::{Db, DbError};
 use crate::error::ApiError;
@@ -70,7 +70,8 @@ impl Presented {
 /// What a new key is bound to.
 ///
 /// # Errors
-/// `INVALID_PAYLOAD` where the scope's own field is missing, or another scope's is present.
+/// `INVALID_PAYLOAD` where the scope's own field is missing, another scope's is present, or the weight
+/// is out of its range.
 pub fn binding(new: &NewKey) -> Result<Binding, ApiError> {
     let none = |field: &str, value: &Option<Name>| match value {
         Some(_) => Err(ApiError::field(field, format!("does not go with scope {}", new.scope))),
@@ -80,6 +81,15 @@ pub fn binding(new: &NewKey) -> Result<Binding, ApiError> {
         let missing = || ApiError::field(field, format!("is needed for scope {}", new.scope));
         value.clone().ok_or_else(missing)
     };
+    if new.scope != Scope::Client {
+        let stated = [("funding", new.funding.is_some()), ("weight", new.weight.is_some())];
+        if let Some((field, _)) = stated.into_iter().find(|(_, stated)| *stated) {
+            return Err(ApiError::field(field, format!("does not go with scope {}", new.scope)));
+        }
+    }
+    if new.weight.is_some_and(|weight| !(1..=MAX_WEIGHT).contains(&weight)) {
+        return Err(ApiError::field("weight", format!("must be 1 to {MAX_WEIGHT}")));
+    }
     match new.scope {
         Scope::Client => {
             none("wallet", &new.wallet)?;
@@ -100,7 +110,8 @@ pub fn binding(new: &NewKey) -> Result<Binding, ApiError> {
     }
 }
 
-/// Makes a key, and its client if there is none of that name.
+/// Makes a key, and its client if there is none of that name. Funding and weight, where stated,
+/// also change a client that is there.
 ///
 /// # Errors
 /// `INVALID_PAYLOAD` where the binding does not fit the scope; otherwise as the database fails.
@@ -109,20 +120,19 @@ pub async fn issue(
     now: Timestamp,
     actor: &str,
     new: &NewKey,
-    terms: Option<Terms>,
     minted: Minted,
 ) -> Result<CreatedKey, ApiError> {
     let binding = binding(new)?;
     let mut tx = db.write().await?;
     if let Binding::Client { client } = &binding {
-        store::put_client(&mut tx, now, client, terms).await?;
+        store::put_client(&mut tx, now, client, new.funding, new.weight).await?;
     }
     store::add_key(&mut tx, now, &minted, new.scope, &binding).await?;
     let mut data = json!({
         "scope": new.scope, "client": new.client, "wallet": new.wallet, "miner_id": new.miner_id,
     });
-    if let Some(terms) = terms {
-        data["terms"] = json!({ "funding": terms.funding.as_str(), "weight": terms.weight });
+    if new.funding.is_some() || new.weight.is_some() {
+        data["terms"] = json!({ "funding": new.funding, "weight": new.weight });
     }
     let (action, subject) = (Action::CreateKey, minted.id.as_str());
     audit::store::append(&mut tx, now, Record { actor, action, subject, data }).await?;
@@ -181,7 +191,14 @@ mod tests {
     #[test]
     fn a_key_is_bound_to_what_its_scope_needs() {
         let name = |text: &str| Some(text.parse::<Name>().unwrap());
-        let new = |scope, client, wallet, miner_id| NewKey { scope, client, wallet, miner_id };
+        let new = |scope, client, wallet, miner_id| NewKey {
+            scope,
+            client,
+            wallet,
+            miner_id,
+            funding: None,
+            weight: None,
+        };
         let refused = |new: &NewKey| binding(new).unwrap_err().details["field"].clone();
         assert_eq!(binding(&new(Scope::Admin, None, None, None)), Ok(Binding::Admin));
         assert_eq!(refused(&new(Scope::Admin, None, name("w"), None)), "wallet");

@@ -24,8 +24,7 @@ pub async fn create(
 ) -> Result<Created<CreatedKey>, ApiError> {
     caller.admin()?;
     let minted = Minted::from_random(body.value.scope, app::random_bytes(), app::random_bytes());
-    let created =
-        keys::issue(&app.db, app.now(), &caller.key_id, &body.value, None, minted).await?;
+    let created = keys::issue(&app.db, app.now(), &caller.key_id, &body.value, minted).await?;
     Ok(Created(created))
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::wallet::{KeyView, Scope};
+use protocol::wallet::{Funding, KeyView, Scope};
 use protocol::{Name, Sha256Hex, Timestamp};
 
 use super::idempotency::{self, IdempotencyKey, StoredReply};
-use super::{Binding, Minted, Terms};
+use super::{Binding, Minted};
 use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
 use crate::error::ApiError;
 
@@ -52,7 +52,8 @@ fn binding(row: &Row) -> Result<Binding, DbError> {
     })
 }
 
-/// Adds a client, if there is none of this name; `terms`, where stated, also change one that is.
+/// Adds a client, if there is none of this name; `funding` and `weight`, where stated, also change
+/// one that is.
 ///
 /// # Errors
 /// Where the database fails.
@@ -60,22 +61,22 @@ pub async fn put_client(
     tx: &mut Tx,
     now: Timestamp,
     client: &Name,
-    terms: Option<Terms>,
+    funding: Option<Funding>,
+    weight: Option<u16>,
 ) -> Result<(), DbError> {
-    let sql = if terms.is_some() {
-        "insert into clients (client_id, funding, weight, created_at) values ($1, $2, $3, $4)
-         on conflict (client_id) do update set funding = excluded.funding, weight = excluded.weight"
-    } else {
-        "insert into clients (client_id, funding, weight, created_at) values ($1, $2, $3, $4)
-         on conflict (client_id) do nothing"
-    };
-    let terms = terms.unwrap_or_default();
-    let args = Args::new()
-        .with(client.as_str())
-        .with(terms.funding.as_str())
-        .with(i32::from(terms.weight))
-        .with(now);
-    tx.execute(sql, args).await?;
+    let sql = "insert into clients (client_id, funding, weight, created_at)
+               values ($1, 'issuance', 1, $2) on conflict (client_id) do nothing";
+    tx.execute(sql, Args::new().with(client.as_str()).with(now)).await?;
+    if funding.is_some() || weight.is_some() {
+        let sql =
+            "update clients set funding = coalesce($1, funding), weight = coalesce($2, weight)
+                   where client_id = $3";
+        let args = Args::new()
+            .with(funding.map(Funding::as_str))
+            .with(weight.map(i32::from))
+            .with(client.as_str());
+        tx.execute(sql, args).await?;
+    }
     Ok(())
 }
 

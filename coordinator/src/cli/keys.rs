@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
 use protocol::Name;
-use protocol::wallet::{KeyView, NewKey, Scope};
+use protocol::wallet::{Funding, KeyView, MAX_WEIGHT, NewKey, Scope};
 
 use super::{Failure, failed, say, say_json};
-use crate::accounts::{Funding, Minted, Terms, keys, store};
+use crate::accounts::{Minted, keys, store};
 use crate::app::{self, Clock};
 use crate::audit::LOCAL;
 use crate::db::Db;
@@ -39,11 +39,11 @@ pub(super) struct NewKeyArgs {
     /// The only miner that a miner key acts for
     #[arg(long)]
     miner_id: Option<Name>,
-    /// How the client pays
+    /// How the client pays: issuance or prepaid
     #[arg(long, requires = "client")]
     funding: Option<Funding>,
     /// The client's share of the queue, 1 to 1000
-    #[arg(long, requires = "client", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, requires = "client", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WEIGHT)))]
     weight: Option<u16>,
 }
 
@@ -58,15 +58,10 @@ impl Command {
 }
 
 async fn create(db: &Db, args: NewKeyArgs, json: bool) -> Result<(), Failure> {
-    let stated = args.funding.is_some() || args.weight.is_some();
-    let terms = stated.then(|| Terms {
-        funding: args.funding.unwrap_or_default(),
-        weight: args.weight.unwrap_or(1),
-    });
-    let NewKeyArgs { scope, client, wallet, miner_id, .. } = args;
-    let new = NewKey { scope, client, wallet, miner_id };
+    let NewKeyArgs { scope, client, wallet, miner_id, funding, weight } = args;
+    let new = NewKey { scope, client, wallet, miner_id, funding, weight };
     let minted = Minted::from_random(scope, app::random_bytes(), app::random_bytes());
-    let created = keys::issue(db, Clock::System.now(), LOCAL, &new, terms, minted).await;
+    let created = keys::issue(db, Clock::System.now(), LOCAL, &new, minted).await;
     let created = created.map_err(|error| {
         let field = error.details.get("field").and_then(|field| field.as_str());
         match field {

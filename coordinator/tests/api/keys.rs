@@ -50,8 +50,15 @@ on_both_engines! {
         let balance = async || Request::get("/v1/wallet/balance").key(&key).send(&app).await;
         balance().await.refused(ErrorCode::UnauthorizedKey);
         let wallet = Some("w".parse().unwrap());
-        let new = NewKey { scope: Scope::Miner, client: None, wallet, miner_id: None };
-        issue(&app.app.db, app.app.now(), "local", &new, None, minted).await.unwrap();
+        let new = NewKey {
+            scope: Scope::Miner,
+            client: None,
+            wallet,
+            miner_id: None,
+            funding: None,
+            weight: None,
+        };
+        issue(&app.app.db, app.app.now(), "local", &new, minted).await.unwrap();
         app.advance(1);
         balance().await.expect(200);
     }
@@ -113,12 +120,43 @@ on_both_engines! {
             (json!({"scope": "admin", "client": "c"}), "client"),
             (json!({"scope": "root"}), "scope"),
             (json!({"scope": "admin", "extra": 1}), "extra"),
+            (json!({"scope": "admin", "weight": 2}), "weight"),
+            (json!({"scope": "miner", "wallet": "w", "funding": "prepaid"}), "funding"),
+            (json!({"scope": "client", "client": "c", "funding": "gift"}), "funding"),
+            (json!({"scope": "client", "client": "c", "weight": 0}), "weight"),
+            (json!({"scope": "client", "client": "c", "weight": 1001}), "weight"),
         ] {
             let request = Request::post("/v1/admin/keys", body).key(&app.admin_key);
             let refused = request.send(&app).await;
             assert_eq!(refused.field(), field);
             refused.refused(ErrorCode::InvalidPayload);
         }
+    }
+
+    async fn a_client_pays_and_weighs_as_its_admin_says(app: TestApp) {
+        let c = make(&app, json!({"scope": "client", "client": "c", "funding": "prepaid"})).await;
+        let submit = async || {
+            let job = json!({"workload": "hash"});
+            Request::post("/v1/jobs", job).key(&c.key).send(&app).await
+        };
+        submit().await.refused(ErrorCode::InsufficientFunds);
+        // What is not stated stays: a new weight makes nobody's jobs free.
+        make(&app, json!({"scope": "client", "client": "c", "weight": 5})).await;
+        submit().await.refused(ErrorCode::InsufficientFunds);
+        make(&app, json!({"scope": "client", "client": "c"})).await;
+        submit().await.refused(ErrorCode::InsufficientFunds);
+        let audit = Request::get("/v1/admin/audit").key(&app.admin_key).send(&app).await;
+        let audit: Page<Value> = audit.expect(200).json();
+        let terms: Vec<_> = audit.items.iter().map(|entry| &entry["data"]["terms"]).collect();
+        assert!(terms.contains(&&json!({"funding": "prepaid", "weight": null})), "{terms:?}");
+        assert!(terms.contains(&&json!({"funding": null, "weight": 5})), "{terms:?}");
+        let mut tx = app.app.db.read().await.unwrap();
+        let sql = "select weight from clients where client_id = $1 and weight = 5";
+        let args = coordinator::db::Args::new().with("c");
+        assert!(tx.row(sql, args).await.unwrap().is_some());
+        drop(tx);
+        make(&app, json!({"scope": "client", "client": "c", "funding": "issuance"})).await;
+        submit().await.expect(201);
     }
 
     async fn keys_nobody_issued_never_work(app: TestApp) {

@@ -257,9 +257,16 @@ async fn told_to_the_coordinator(url: &str) {
     put_client(&mut tx, clock.now(), &name("c"), Some(Terms::default())).await.unwrap();
     tx.commit().await.unwrap();
     let wallet = Some(name("wallet_demo"));
-    let new = NewKey { scope: Scope::Miner, client: None, wallet, miner_id: None };
+    let new = NewKey {
+        scope: Scope::Miner,
+        client: None,
+        wallet,
+        miner_id: None,
+        funding: None,
+        weight: None,
+    };
     let minted = Minted::from_random(Scope::Miner, random_bytes(), random_bytes());
-    let key = issue(&db, clock.now(), "local", &new, None, minted).await.unwrap().key;
+    let key = issue(&db, clock.now(), "local", &new, minted).await.unwrap().key;
     let parts = Parts {
         config: Config::default(),
         db,

@@ -156,9 +156,11 @@ async fn earns_at_the_coordinator(url: &str, dir: &Path) {
         client: None,
         wallet: Some(name("wallet_demo")),
         miner_id: None,
+        funding: None,
+        weight: None,
     };
     let minted = Minted::from_random(Scope::Miner, random_bytes(), random_bytes());
-    let key = issue(&db, now, "local", &new, None, minted).await.unwrap().key;
+    let key = issue(&db, now, "local", &new, minted).await.unwrap().key;
     let parts = Parts {
         config: Config::default(),
         db,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Router;
 use coordinator::accounts::keys::{Minted, issue};
-use coordinator::accounts::{Funding, Terms};
 use coordinator::app::{App, Clock, Parts, SharedApp, random_u128};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
@@ -14,7 +13,7 @@ use coordinator::router::router;
 use coordinator::sweeper::Sweeper;
 use ed25519_dalek::SigningKey;
 use protocol::control::Controls;
-use protocol::wallet::{NewKey, Scope};
+use protocol::wallet::{Funding, NewKey, Scope};
 use protocol::{Amount, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -103,7 +102,7 @@ impl TestApp {
             attestor: SigningKey::from_bytes(&[42; 32]),
         };
         let app = App::start(parts).await.unwrap();
-        let admin_key = issue_key(&app, Scope::Admin, "", None).await;
+        let admin_key = issue_key(&app, Scope::Admin, "", None, None).await;
         Self {
             router: router(app.clone()),
             sweeper: tokio::sync::Mutex::new(Sweeper::new(&app)),
@@ -139,27 +138,26 @@ impl TestApp {
 
     /// A client whose jobs are paid by issuance.
     pub async fn client(&self, name: &str) -> Client<'_> {
-        let key = issue_key(&self.app, Scope::Client, name, Some(Terms::default())).await;
+        let key = issue_key(&self.app, Scope::Client, name, None, None).await;
         Client { app: self, key }
     }
 
     /// A client that pays in first.
     pub async fn prepaid_client(&self, name: &str) -> Client<'_> {
-        let terms = Terms { funding: Funding::Prepaid, weight: 1 };
-        let key = issue_key(&self.app, Scope::Client, name, Some(terms)).await;
+        let funding = Some(Funding::Prepaid);
+        let key = issue_key(&self.app, Scope::Client, name, funding, None).await;
         Client { app: self, key }
     }
 
     /// A client with a larger share of the queue.
     pub async fn weighted_client(&self, name: &str, weight: u16) -> Client<'_> {
-        let terms = Terms { weight, ..Terms::default() };
-        let key = issue_key(&self.app, Scope::Client, name, Some(terms)).await;
+        let key = issue_key(&self.app, Scope::Client, name, None, Some(weight)).await;
         Client { app: self, key }
     }
 
     /// A miner with the wallet `w-NAME`; it has not said anything yet.
     pub async fn miner(&self, name: &str) -> TestMiner<'_> {
-        let key = issue_key(&self.app, Scope::Miner, &format!("w-{name}"), None).await;
+        let key = issue_key(&self.app, Scope::Miner, &format!("w-{name}"), None, None).await;
         TestMiner::new(self, name, key)
     }
 
@@ -213,18 +211,26 @@ impl TestApp {
     }
 }
 
-async fn issue_key(app: &SharedApp, scope: Scope, name: &str, terms: Option<Terms>) -> String {
+async fn issue_key(
+    app: &SharedApp,
+    scope: Scope,
+    name: &str,
+    funding: Option<Funding>,
+    weight: Option<u16>,
+) -> String {
     let new = NewKey {
         scope,
         client: (scope == Scope::Client).then(|| name.parse().unwrap()),
         wallet: (scope == Scope::Miner).then(|| name.parse().unwrap()),
         miner_id: None,
+        funding,
+        weight,
     };
     let mut secret = [0; 32];
     secret[..16].copy_from_slice(&random_u128().to_be_bytes());
     let id = random_u128().to_be_bytes()[..8].try_into().unwrap();
     let minted = Minted::from_random(scope, id, secret);
-    issue(&app.db, app.now(), "local", &new, terms, minted).await.unwrap().key
+    issue(&app.db, app.now(), "local", &new, minted).await.unwrap().key
 }
 
 /// A database on the server of `TEST_POSTGRES_URL`, dropped with this value.
