@@ -2,7 +2,8 @@
 
 use aitbc::cli::Cli;
 use aitbc::profile::Profiles;
-use clap::{Command, CommandFactory as _};
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory as _, Parser as _};
 
 use crate::program::Program;
 
@@ -39,6 +40,63 @@ fn the_reference_is_what_help_says() {
         return;
     }
     assert_eq!(found.trim_end(), wanted.trim_end());
+}
+
+const WRITTEN: &[(&str, &str)] = &[
+    ("README.md", include_str!("../../../README.md")),
+    ("client.md", include_str!("../../../docs/client.md")),
+    ("retries.md", include_str!("../../../docs/retries.md")),
+    ("operate.md", include_str!("../../../docs/operate.md")),
+    ("protocol.md", include_str!("../../../docs/protocol.md")),
+    ("cli.md", DOCUMENT),
+];
+
+/// The lines of `text` that call the program: those of shell blocks, and code in sentences.
+fn calls(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, part) in text.split("```").enumerate() {
+        let lines: Vec<String> = match (index % 2, part.strip_prefix("bash\n")) {
+            (1, Some(block)) => block.replace("\\\n", " ").lines().map(str::to_owned).collect(),
+            (1, None) => continue,
+            _ => part.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " ")).collect(),
+        };
+        found.extend(lines.into_iter().filter(|line| line.starts_with("aitbc ")));
+    }
+    found
+}
+
+/// As a shell parts them, without its comment. `ID` stands for any id; `[..]` may be left out.
+fn words(line: &str) -> Vec<String> {
+    let code = line.split(" #").next().unwrap_or_default();
+    let code = code.split([';', '|', '>']).next().unwrap_or_default();
+    let mut words = Vec::new();
+    for (index, part) in code.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+            continue;
+        }
+        let plain = part.replace(['[', ']'], "");
+        words.extend(plain.split_whitespace().map(|word| match word {
+            "ID" => "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+            word => word.to_owned(),
+        }));
+    }
+    words
+}
+
+#[test]
+fn what_is_written_can_be_typed() {
+    let mut count = 0;
+    for (name, text) in WRITTEN {
+        for line in calls(text.split("## Reference\n").next().unwrap()) {
+            count += 1;
+            let Err(error) = Cli::try_parse_from(words(&line)) else { continue };
+            // The name of a group of commands is no call, and no mistake.
+            let group = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            assert_eq!(error.kind(), group, "{name}: {line}: {error}");
+        }
+    }
+    assert!(count >= 15, "{count}");
 }
 
 #[test]
