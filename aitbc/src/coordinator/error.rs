@@ -114,6 +114,24 @@ impl CallError {
         }
     }
 
+    /// Whether the coordinator may have done what was asked, for all that is known.
+    pub fn may_have_worked(&self) -> bool {
+        match self {
+            Self::Local(_) | Self::File(_) => false,
+            Self::Unreachable(_) | Self::Nonsense(_) => true,
+            Self::Refused(refusal) => match (refusal.code.as_str(), refusal.status) {
+                ("IDEMPOTENCY_IN_FLIGHT", _) => true,
+                // Said instead of taking anything in.
+                (
+                    "INTAKE_PAUSED" | "QUOTA_EXCEEDED" | "DAILY_CAP_REACHED" | "NO_ELIGIBLE_MINER"
+                    | "RATE_LIMITED",
+                    _,
+                ) => false,
+                (_, status) => status == 408 || status >= 500,
+            },
+        }
+    }
+
     /// What can be done about it.
     pub fn advice(&self) -> Option<&'static str> {
         let Self::Refused(refusal) = self else {

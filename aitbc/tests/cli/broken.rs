@@ -145,6 +145,29 @@ async fn a_payout_file_of_somebody_else_is_not_taken() {
 }
 
 #[tokio::test]
+async fn only_what_may_have_been_taken_in_is_told_to_be() {
+    for (status, code, may) in [
+        (503, "INTAKE_PAUSED", false),
+        (429, "QUOTA_EXCEEDED", false),
+        (503, "DAILY_CAP_REACHED", false),
+        (503, "NO_ELIGIBLE_MINER", false),
+        (429, "RATE_LIMITED", false),
+        (409, "IDEMPOTENCY_IN_FLIGHT", true),
+        (408, "TIMEOUT", true),
+        (500, "INTERNAL", true),
+    ] {
+        let stub = Stub::start(move |_| refusal(status, code)).await;
+        let program = Program::at(&stub.url, Some("id.secret"));
+        let ended = program.run(&["submit", "--workload", "hash"]).await;
+        assert_eq!(ended.stderr.contains("may have been taken in"), may, "{ended:?}");
+    }
+    // Neither is it known after a reply that is none.
+    let stub = Stub::start(|_| reply(201, json!({}))).await;
+    let program = Program::at(&stub.url, Some("id.secret"));
+    program.run(&["submit", "--workload", "hash"]).await.code(6).says("may have been taken in");
+}
+
+#[tokio::test]
 async fn a_call_that_may_work_later_is_made_again_with_its_key() {
     let calls = AtomicU32::new(0);
     let stub = Stub::start(move |_| match calls.fetch_add(1, Ordering::SeqCst) {

@@ -7,6 +7,7 @@ use clap::Args;
 use protocol::client::{BatchReply, JobResult, JobView, NewJob, Quote, StoredInput};
 use protocol::job::InputFile;
 use protocol::{JobId, Sha256Hex};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::follow::{self, Ended, OnInterrupt};
@@ -79,8 +80,8 @@ impl Submit {
     }
 
     async fn one(&self, session: &Session, job: &NewJob, key: Uuid) -> Result<Ending, Failure> {
-        let reply = send(session, &calls::submit(job, key), key).await?;
-        let id = reply.read::<JobView>()?.job_id;
+        let (reply, job) = send::<JobView>(session, &calls::submit(job, key), key).await?;
+        let id = job.job_id;
         if !self.wait && !self.follow {
             session.output.line(&match session.output.json {
                 true => reply.text()?.to_owned(),
@@ -98,8 +99,8 @@ impl Submit {
     }
 
     async fn many(&self, session: &Session, jobs: &[NewJob], key: Uuid) -> Result<Ending, Failure> {
-        let reply = send(session, &calls::submit_batch(jobs, key), key).await?;
-        let batch: BatchReply = reply.read()?;
+        let call = calls::submit_batch(jobs, key);
+        let (reply, batch) = send::<BatchReply>(session, &call, key).await?;
         let mut accepted: Vec<JobId> = Vec::new();
         let mut worst = Ending::Done;
         if session.output.json {
@@ -133,16 +134,22 @@ impl Submit {
 }
 
 /// Submits. Where it is not known whether that worked, the key says how to find out.
-async fn send(session: &Session, call: &Call, key: Uuid) -> Result<Reply, Failure> {
-    let sent = session.coordinator.ask(call).await.map_err(Failure::from);
-    sent.inspect_err(|failure| {
-        if failure.ending() == Ending::Later {
+async fn send<T: DeserializeOwned>(
+    session: &Session,
+    call: &Call,
+    key: Uuid,
+) -> Result<(Reply, T), Failure> {
+    let sent = session.coordinator.ask(call).await;
+    let sent = sent.and_then(|reply| reply.read().map(|read| (reply, read)));
+    let sent = sent.inspect_err(|error| {
+        if error.may_have_worked() {
             eprintln!(
                 "aitbc: it may have been taken in; the same call with --idempotency-key {key} \
                  submits nothing twice"
             );
         }
-    })
+    });
+    sent.map_err(Failure::from)
 }
 
 /// Shows how a job ended that was waited for.
