@@ -21,6 +21,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::db::{Db, DbError, UrlError};
 use crate::health::{Front, SharedFront};
+use crate::retention::Retention;
 use crate::serve::Server;
 use crate::sweeper::Sweeper;
 use crate::{accounts, router, stats, telemetry};
@@ -136,6 +137,7 @@ async fn live(
     warn_of_free_credits(&opened).await;
     tokio::select! {
         () = Sweeper::new(&opened).run(&opened, stop) => {}
+        () = Retention::new(&opened).run(&opened) => {}
         () = upkeep(&opened) => {}
         () = opened.controls.follow(&opened.db) => {}
     }

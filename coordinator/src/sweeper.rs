@@ -1,5 +1,6 @@
-//! The one background loop: lapsed leases, jobs that nobody took, retries that are due, miners'
-//! sightings, and what may be forgotten.
+//! The background loop that jobs depend on: lapsed leases, jobs that nobody took, retries that are
+//! due, miners' sightings, and rows that may be forgotten. Files are not its business: see
+//! [`retention`](crate::retention).
 //!
 //! Any number of replicas may sweep at once: every step locks what it changes and looks again.
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::db::DbError;
-use crate::{events, retention, settlement};
+use crate::{events, settlement};
 
 /// How often.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -34,9 +35,6 @@ const CLASS_SECS: i64 = 600;
 /// How often it is looked for what may be forgotten, in seconds.
 const TIDY_SECS: i64 = 60;
 
-/// How often files and inputs that are nobody's are looked for, in seconds.
-const CLEAR_SECS: i64 = 3600;
-
 /// What a sweep remembers until the next.
 #[derive(Debug)]
 pub struct Sweeper {
@@ -44,17 +42,13 @@ pub struct Sweeper {
     listening_since: Timestamp,
     swept_at: Timestamp,
     tidied_at: Timestamp,
-    /// When it was last looked for files and inputs that are nobody's; `None`: not yet.
-    cleared_at: Option<Timestamp>,
-    /// From which part of the store on they are looked for.
-    shard: usize,
 }
 
 impl Sweeper {
     /// A sweeper that starts now.
     pub fn new(app: &App) -> Self {
         let now = app.now();
-        Self { listening_since: now, swept_at: now, tidied_at: now, cleared_at: None, shard: 0 }
+        Self { listening_since: now, swept_at: now, tidied_at: now }
     }
 
     /// Sweeps every second until it is told to stop.
@@ -100,12 +94,6 @@ impl Sweeper {
         if now >= self.tidied_at.plus_secs(TIDY_SECS) {
             self.tidied_at = now;
             tidy(app, now).await?;
-            retention::clear_outputs(app, now).await?;
-            if self.cleared_at.is_none_or(|last| now >= last.plus_secs(CLEAR_SECS)) {
-                self.cleared_at = Some(now);
-                retention::clear_inputs(app, now).await?;
-                self.shard = retention::clear_orphans(app, now, self.shard).await?;
-            }
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -43,6 +43,9 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Where files are until a row names them.
 const INCOMING: &str = "incoming";
+
+/// How many files are removed at once: a bucket takes its time for each.
+const REMOVALS: usize = 8;
 
 /// A mebibyte, in bytes.
 const MIB: u64 = 1024 * 1024;
@@ -170,13 +173,16 @@ impl Artifacts {
         Ok(found.into_stream())
     }
 
-    /// Removes files whose rows are gone. What cannot be removed is logged and left.
+    /// Removes files whose rows are gone, some at a time. What cannot be removed is logged and left.
     pub async fn remove(&self, locations: &[String]) {
-        for location in locations {
-            match self.objects.delete(&Path::from(location.as_str())).await {
-                Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%error, %location, "a file could not be removed"),
-            }
+        let removing = stream::iter(locations.to_vec()).map(|location| self.remove_one(location));
+        removing.buffer_unordered(REMOVALS).collect::<()>().await;
+    }
+
+    async fn remove_one(&self, location: String) {
+        match self.objects.delete(&Path::from(location.as_str())).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => tracing::warn!(%error, %location, "a file could not be removed"),
         }
     }
 }
@@ -307,8 +313,6 @@ fn store_failed(error: StoreError) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-
     use super::*;
 
     fn chunks(parts: &[&'static str]) -> impl Stream<Item = Result<Bytes, ApiError>> + Unpin {

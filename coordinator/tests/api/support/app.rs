@@ -9,6 +9,7 @@ use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
 use coordinator::config::Config;
 use coordinator::db::{Args, Db};
+use coordinator::retention::Retention;
 use coordinator::router::router;
 use coordinator::sweeper::Sweeper;
 use ed25519_dalek::SigningKey;
@@ -39,6 +40,7 @@ pub struct TestApp {
     /// Where the artifacts are.
     pub dir: TempDir,
     sweeper: tokio::sync::Mutex<Sweeper>,
+    retention: tokio::sync::Mutex<Retention>,
     database: Option<PostgresDatabase>,
 }
 
@@ -106,6 +108,7 @@ impl TestApp {
         Self {
             router: router(app.clone()),
             sweeper: tokio::sync::Mutex::new(Sweeper::new(&app)),
+            retention: tokio::sync::Mutex::new(Retention::new(&app)),
             app,
             clock,
             admin_key,
@@ -172,9 +175,10 @@ impl TestApp {
         self.clock.advance(Duration::from_secs(secs));
     }
 
-    /// One sweep of the background loop.
+    /// One turn of the background loops.
     pub async fn sweep(&self) {
         self.sweeper.lock().await.tick(&self.app).await.unwrap();
+        self.retention.lock().await.tick(&self.app).await.unwrap();
     }
 
     /// An operator notes that a client paid in.
