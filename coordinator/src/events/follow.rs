@@ -22,7 +22,7 @@ use crate::db::{Changes, Db, DbError, Engine};
 use crate::error::ApiError;
 use crate::replicas::Replicas;
 
-/// For how many followers it is read at once: bounds the memory, 64 KiB for each event.
+/// For how many followers it is read at once: bounds the memory, 128 KiB for each.
 const READ: usize = 64;
 
 /// About how many followers is asked at once whether there is something for them.

@@ -31,9 +31,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After how long a client shall come back when the stream breaks off.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// No job has so many events.
-const MOST: u32 = i32::MAX as u32;
-
 /// The query of `GET /v1/jobs/{id}/events`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,13 +51,17 @@ pub async fn follow(
     Params(query): Params<From>,
     LastEvent(last): LastEvent,
 ) -> Result<Response, ApiError> {
-    let after = last.or(query.after).unwrap_or(0).min(MOST);
+    let after = last.or(query.after).unwrap_or(0);
     let client = if caller.admin().is_ok() { None } else { Some(caller.client()?) };
     let mut tx = app.db.read().await?;
     let standing = store::standing(&mut tx, client, job).await?;
     tx.commit().await?;
     let standing = standing.ok_or_else(ApiError::job_not_found)?;
-    if standing.ended && after >= standing.last {
+    if after > standing.last {
+        let name = if last.is_some() { LAST_EVENT_ID } else { "after" };
+        return Err(ApiError::param(name, format!("the job's last event is {}", standing.last)));
+    }
+    if standing.ended && after == standing.last {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let hello = ServerSent::default().retry(COME_BACK);

@@ -12,6 +12,10 @@ use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
 /// How many events of a job are read at once.
 const EVENTS: i64 = 16;
 
+/// With how much text before it an event is still read with the others, in bytes. A text is at most
+/// as long: twice this is what a read of a job takes.
+const TEXT: i64 = 64 * 1024;
+
 /// Appends events.
 ///
 /// # Errors
@@ -223,30 +227,38 @@ fn wanted(engine: Engine, from: &[From]) -> Rows {
     rows
 }
 
-/// The next events after each of these, in order, some at a time.
+/// The next events after each of these, in order: some at a time, at least one where there is any.
 ///
 /// # Errors
 /// Where the database fails.
 pub async fn read(tx: &mut Tx, from: &[From]) -> Result<Vec<Vec<JobEvent>>, DbError> {
     // Numbers have no gaps: what a limit per job would be is a range.
     let sql = tx.either(
-        "select r.no, e.seq, e.at, e.kind, e.data, l.body
-         from jsonb_to_recordset($1) as r(no bigint, job_id uuid, after bigint)
-         join job_events e on e.job_id = r.job_id and e.seq > r.after and e.seq <= r.after + $2
-         left join job_logs l on e.kind = 'log' and l.job_id = e.job_id
-             and l.fence = (e.data ->> 'fence')::bigint and l.seq = (e.data ->> 'chunk')::bigint
-         order by r.no, e.seq",
-        "select cast(r.value ->> 'no' as integer) as no, e.seq, e.at, e.kind, e.data, l.body
-         from json_each($1) r
-         join job_events e on e.job_id = r.value ->> 'job_id' and e.seq > r.value ->> 'after'
-             and e.seq <= (r.value ->> 'after') + $2
-         left join job_logs l on e.kind = 'log' and l.job_id = e.job_id
-             and l.fence = e.data ->> 'fence' and l.seq = e.data ->> 'chunk'
-         order by r.value ->> 'no', e.seq",
+        "select no, seq, at, kind, data, body from (
+             select r.no, e.seq, e.at, e.kind, e.data, l.body,
+                 sum(octet_length(l.body)) over (partition by r.no order by e.seq
+                     rows between unbounded preceding and 1 preceding) as text_before
+             from jsonb_to_recordset($1) as r(no bigint, job_id uuid, after bigint)
+             join job_events e on e.job_id = r.job_id and e.seq > r.after and e.seq <= r.after + $2
+             left join job_logs l on e.kind = 'log' and l.job_id = e.job_id
+                 and l.fence = (e.data ->> 'fence')::bigint and l.seq = (e.data ->> 'chunk')::bigint
+         ) next where coalesce(text_before, 0) < $3
+         order by no, seq",
+        "select no, seq, at, kind, data, body from (
+             select cast(r.value ->> 'no' as integer) as no, e.seq, e.at, e.kind, e.data, l.body,
+                 sum(octet_length(l.body)) over (partition by r.value ->> 'no' order by e.seq
+                     rows between unbounded preceding and 1 preceding) as text_before
+             from json_each($1) r
+             join job_events e on e.job_id = r.value ->> 'job_id' and e.seq > r.value ->> 'after'
+                 and e.seq <= (r.value ->> 'after') + $2
+             left join job_logs l on e.kind = 'log' and l.job_id = e.job_id
+                 and l.fence = e.data ->> 'fence' and l.seq = e.data ->> 'chunk'
+         ) next where coalesce(text_before, 0) < $3
+         order by no, seq",
     );
+    let args = Args::new().with_rows(wanted(tx.engine(), from)).with(EVENTS).with(TEXT);
     let mut found = vec![Vec::new(); from.len()];
-    let rows = tx.rows(sql, Args::new().with_rows(wanted(tx.engine(), from)).with(EVENTS)).await?;
-    for row in &rows {
+    for row in &tx.rows(sql, args).await? {
         let no = usize::try_from(row.get::<i64>("no")?).unwrap_or(usize::MAX);
         if let Some(events) = found.get_mut(no) {
             events.push(event(row)?);

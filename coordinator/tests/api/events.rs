@@ -157,9 +157,44 @@ on_both_engines! {
         }
         let by_query = client.get(&format!("{}?after=4", path(id))).await.expect(200);
         assert!(by_query.text().starts_with("retry: 1000\n\nid: 5\nevent: log\n"), "{}", by_query.text());
-        for over in [6, 7, u32::MAX] {
-            client.get(&format!("{}?after={over}", path(id))).await.expect(204);
+        client.get(&format!("{}?after=6", path(id))).await.expect(204);
+    }
+
+    async fn nobody_goes_on_after_an_event_that_is_not_there(app: TestApp) {
+        let client = app.client("c1").await;
+        let (ended, _) = ended_job(&app, &client).await;
+        let queued = client.submit_any().await;
+        for (job, last) in [(ended, 6), (queued, 1)] {
+            for beyond in [last + 1, u32::MAX] {
+                let query = client.get(&format!("{}?after={beyond}", path(job))).await;
+                assert_eq!(query.refused(ErrorCode::InvalidParam).field(), "after");
+                let header = Request::get(&path(job)).header("last-event-id", &beyond.to_string());
+                let header = client.send(header).await;
+                assert_eq!(header.refused(ErrorCode::InvalidParam).field(), "last-event-id");
+            }
         }
+    }
+
+    async fn long_texts_are_read_a_few_at_a_time(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        let job = miner.take().await;
+        miner.ack(&job).await.expect(200);
+        let text = "x".repeat(40 * 1024);
+        for seq in 0..5 {
+            log(&miner, &job, seq, &text).await;
+        }
+        miner.prove(&miner.proof(&job, "x")).await.expect(201);
+        let mut tx = app.app.db.read().await.unwrap();
+        let read = coordinator::events::store::read(&mut tx, &[(id, 0), (id, 0)]).await.unwrap();
+        tx.commit().await.unwrap();
+        for events in read {
+            let size = text_of(&events).len();
+            assert!((1..=128 * 1024).contains(&size), "{size}");
+        }
+        let events = Stream::open(&app.router, &client.key, id, 0).await.rest().await;
+        assert_eq!(text_of(&events).len(), 5 * text.len());
     }
 
     async fn a_history_of_many_events_comes_whole(app: TestApp) {
