@@ -47,8 +47,10 @@ pub async fn stats(State(app): State<SharedApp>, caller: Caller) -> Result<Reply
     let issued = store::issued(&mut tx).await?;
     let found = clients(&mut tx, now).await?;
     let busiest = found.busiest();
-    let weights = store::weights(&mut tx, busiest.iter()).await?;
+    let mut weights = store::weights(&mut tx, busiest.iter()).await?;
     tx.commit().await?;
+    let in_force = app.controls.in_force();
+    weights.extend(busiest.iter().filter_map(|c| Some((c.clone(), in_force.weight_of(c)?))));
     let clients = found.shares(busiest, &weights);
     let online = app.presence.online(now).len() as u64;
     let miners = MinerCounts { known, online, draining };
