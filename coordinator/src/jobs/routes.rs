@@ -59,8 +59,7 @@ async fn take_in(
 ) -> Result<Answer<JobView>, ApiError> {
     let draft = app.intake.draft(client, job)?;
     if draft.require_now
-        && let reach = why::reach(app, &draft.needs).await?
-        && let Some(nobody) = why::nobody(&reach)
+        && let Some((reach, nobody)) = why::unable(app, &draft.needs)
     {
         // A repeat of what was taken in when there was one is answered as it was then.
         let mut tx = app.db.write().await?;

@@ -15,8 +15,7 @@ use protocol::why::{JobWhy, MinerWhy, Reach};
 use protocol::{ErrorCode, JobId, JobState, Name, Timestamp};
 use store::{Facts, Live};
 
-pub use self::reach::nobody;
-use self::reach::{Fleet, Hold, Wanted};
+use self::reach::{Fleet, Hold, Wanted, nobody};
 use super::deal::Load;
 use super::matching::{self, Needs};
 use crate::accounts::{Binding, Caller};
@@ -64,6 +63,22 @@ pub fn untaken(app: &App, needs: &Needs) -> String {
         let miners = words::count(reach.able, "miner");
         format!("{miners} online could have run it, but had no room or other jobs before it")
     })
+}
+
+/// What keeps everybody from jobs of these needs, from memory; `None` where somebody can run them.
+/// What the miners hold makes none unable, so that nothing is read.
+pub fn unable(app: &App, needs: &Needs) -> Option<(Reach, String)> {
+    let now = app.now();
+    let in_force = app.controls.in_force();
+    let online = app.presence.online(now);
+    if online.iter().any(|miner| matching::can_take(needs, miner, &in_force)) {
+        return None;
+    }
+    let online = online.into_iter().map(|miner| (miner, Load::default())).collect();
+    let fleet = Fleet { online, silent: app.presence.silent(now), in_force };
+    let hold = paused(app).then_some(Hold::Paused);
+    let reach = reach::reach(&Wanted { needs, excluded: &[], hold }, &fleet, now);
+    nobody(&reach).map(|text| (reach, text))
 }
 
 /// How many miners online can be handed jobs of these needs.
