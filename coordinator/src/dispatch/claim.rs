@@ -26,8 +26,8 @@ pub(super) struct Claimed {
     pub jobs: HashMap<usize, (Option<i32>, Job)>,
     /// Classes that have no more queued jobs.
     pub exhausted: BTreeSet<i32>,
-    /// The ranks of the jobs that were handed out, with their kinds of slots.
-    pub ranks: Vec<(SlotKind, i64)>,
+    /// The ranks of the jobs that were handed out, with their classes and kinds of slots.
+    pub ranks: Vec<(i32, SlotKind, i64)>,
     /// Another replica was faster for some.
     pub raced: bool,
 }
@@ -83,7 +83,7 @@ impl Desk<'_> {
         let ranks = dealt
             .iter()
             .filter(|(_, candidate)| granted.iter().any(|held| held.job_id == candidate.job_id))
-            .map(|(_, candidate)| (kind_of(candidate.class_id), candidate.rank))
+            .map(|(_, candidate)| (candidate.class_id, kind_of(candidate.class_id), candidate.rank))
             .collect();
         let by_job: HashMap<JobId, (usize, i32)> = dealt
             .iter()

@@ -66,35 +66,48 @@ struct Board {
     served: Served,
 }
 
-/// How far the queue is served: the highest rank that was handed out, for each kind of slot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Served {
+/// How far the queue is served: the highest rank that was handed out of each class that has more,
+/// and of each kind of slot.
+///
+/// One level for all would let a class that only one miner takes place the newcomers of all others
+/// behind everybody's backlog.
+#[derive(Debug, Default)]
+struct Served {
+    classes: HashMap<i32, (SlotKind, i64)>,
     cpu: Option<i64>,
     gpu: Option<i64>,
 }
 
 impl Served {
-    /// The rank, where it is known.
-    pub const fn of(self, kind: SlotKind) -> Option<i64> {
-        match kind {
-            SlotKind::Cpu => self.cpu,
-            SlotKind::Gpu => self.gpu,
-        }
-    }
-
-    /// This one, and where it does not know the other.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self { cpu: self.cpu.or(other.cpu), gpu: self.gpu.or(other.gpu) }
-    }
-
     /// A job of this rank was handed out; those that left early by their priority count for nothing.
-    pub fn reach(&mut self, kind: SlotKind, rank: i64) {
-        let place = match kind {
+    fn reach(&mut self, class: i32, kind: SlotKind, rank: i64) {
+        let level = self.classes.entry(class).or_insert((kind, rank));
+        level.1 = level.1.max(rank);
+        let highest = match kind {
             SlotKind::Cpu => &mut self.cpu,
             SlotKind::Gpu => &mut self.gpu,
         };
-        *place = (*place).max(Some(rank));
+        *highest = (*highest).max(Some(rank));
+    }
+
+    /// A class has no more jobs: who comes next competes with those of other classes alone.
+    fn rest(&mut self, class: i32) {
+        self.classes.remove(&class);
+    }
+
+    /// Where a class stands that has more jobs.
+    fn of_class(&self, class: i32) -> Option<i64> {
+        self.classes.get(&class).map(|(_, rank)| *rank)
+    }
+
+    /// Where a class starts that has no jobs: in no case behind those that wait in another.
+    fn of_kind(&self, kind: SlotKind) -> Option<i64> {
+        let levels = self.classes.values().filter(|(of, _)| *of == kind).map(|(_, rank)| *rank);
+        let highest = match kind {
+            SlotKind::Cpu => self.cpu,
+            SlotKind::Gpu => self.gpu,
+        };
+        levels.min().or(highest)
     }
 }
 
@@ -213,9 +226,14 @@ impl Dispatch {
         self.shared.wake.notify_one();
     }
 
-    /// How far the queue is served.
-    pub fn served(&self) -> Served {
-        self.shared.board().served
+    /// How far a class is served; `None` where that is not known here, or it has no jobs.
+    pub fn served(&self, class: i32) -> Option<i64> {
+        self.shared.board().served.of_class(class)
+    }
+
+    /// Where a class that has no jobs starts; `None` where nothing was handed out.
+    pub fn served_kind(&self, kind: SlotKind) -> Option<i64> {
+        self.shared.board().served.of_kind(kind)
     }
 
     /// Classes that did not exist before.
@@ -237,12 +255,14 @@ impl Dispatch {
 /// Looks what other replicas did: queued jobs, and the classes of these.
 async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
     let mut tx = db.read().await?;
-    let ready = store::ready_classes(&mut tx).await?;
+    let mut ready = store::ready_classes(&mut tx).await?;
+    ready.sort_unstable();
     let unknown: Vec<i32> = {
         let mut board = shared.board();
         if board.classes.len() > MAX_CLASSES {
             board.classes.clear();
             board.ready.clear();
+            board.served.classes.clear();
         }
         ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
     };
@@ -250,9 +270,10 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
     let held = store::held_ranks(&mut tx).await?;
     drop(tx);
     let mut board = shared.board();
-    for (kind, rank) in held {
-        board.served.reach(kind, rank);
+    for (class, kind, rank) in held {
+        board.served.reach(class, kind, rank);
     }
+    board.served.classes.retain(|class, _| ready.binary_search(class).is_ok());
     for (class, needs) in classes {
         board.classes.insert(class, needs);
     }
@@ -342,10 +363,10 @@ impl Counter {
             match desk.claim(&ready, &asks).await {
                 Ok(claimed) => {
                     fruitless = if claimed.raced { fruitless + 1 } else { 0 };
-                    self.rest(&ready, &claimed.exhausted);
-                    for (kind, rank) in &claimed.ranks {
-                        self.shared.board().served.reach(*kind, *rank);
+                    for (class, kind, rank) in &claimed.ranks {
+                        self.shared.board().served.reach(*class, *kind, *rank);
                     }
+                    self.rest(&ready, &claimed.exhausted);
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
                 }
@@ -405,6 +426,7 @@ impl Counter {
             let looked_at = ready.classes.get(class).map(|(wake, _)| *wake);
             if board.ready.get(class).copied() == looked_at {
                 board.ready.remove(class);
+                board.served.rest(*class);
             }
         }
     }

@@ -129,16 +129,16 @@ pub async fn ready_classes(tx: &mut Tx) -> Result<Vec<i32>, DbError> {
     rows.iter().map(|row| row.get("class_id")).collect()
 }
 
-/// The highest rank that is at work, for each kind of slot: what other replicas handed out.
+/// The highest rank that is at work, for each class: what other replicas handed out.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn held_ranks(tx: &mut Tx) -> Result<Vec<(SlotKind, i64)>, DbError> {
-    let sql = "select c.needs ->> 'slot' as slot, max(q.rank) as rank
+pub async fn held_ranks(tx: &mut Tx) -> Result<Vec<(i32, SlotKind, i64)>, DbError> {
+    let sql = "select c.class_id, c.needs ->> 'slot' as slot, max(q.rank) as rank
                from queue q join classes c on c.class_id = q.class_id
-               where q.state in ('ASSIGNED', 'RUNNING') group by 1";
+               where q.state in ('ASSIGNED', 'RUNNING') group by 1, 2";
     let rows = tx.rows(sql, Args::new()).await?;
-    rows.iter().map(|row| Ok((row.word("slot")?, row.get("rank")?))).collect()
+    rows.iter().map(|row| Ok((row.get("class_id")?, row.word("slot")?, row.get("rank")?))).collect()
 }
 
 /// Those of some classes that have a queued job.

@@ -113,8 +113,7 @@ impl Corridor for Desk {
         let submissions: Vec<&Submission> = fresh.iter().map(|(_, row)| *row).collect();
         let in_force = self.controls.in_force();
         let rules = store::Rules { now, config: &self.config, in_force: &in_force };
-        let served = self.dispatch.served();
-        let taken = store::take_in(&mut tx, &rules, served, &submissions).await?;
+        let taken = store::take_in(&mut tx, &rules, &self.dispatch, &submissions).await?;
 
         let mut outcomes: Vec<Result<Answer<JobView>, ApiError>> = begun
             .into_iter()

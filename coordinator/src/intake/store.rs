@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use protocol::client::JobView;
+use protocol::job::SlotKind;
 use protocol::{Amount, ErrorCode, JobId, JobState, Name, Sha256Hex, Timestamp};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::app;
 use crate::config::Config;
 use crate::controls::{self, InForce};
 use crate::db::{Args, DbError, Engine, Row as DbRow, Rows, Tx};
-use crate::dispatch::Served;
+use crate::dispatch::Dispatch;
 use crate::dispatch::matching::Needs;
 use crate::error::ApiError;
 use crate::events::{self, Event};
@@ -74,18 +75,18 @@ struct Row<'a> {
 pub(super) async fn take_in(
     tx: &mut Tx,
     rules: &Rules<'_>,
-    served: Served,
+    dispatch: &Dispatch,
     submissions: &[&Submission],
 ) -> Result<Taken, DbError> {
     let Rules { now, config, in_force } = *rules;
     if !in_force.takes_in() {
         return Ok(Taken::nothing(submissions.len(), now));
     }
-    let served = served.or(first_ranks(tx).await?);
     let mut clients = lock_clients(tx, rules, submissions).await?;
     touch_inputs(tx, now, submissions).await?;
     let unknown_inputs = unknown_inputs(tx, submissions).await?;
     let (class_ids, new_classes) = intern(tx, now, config, submissions).await?;
+    let served = served(tx, now, dispatch, &class_ids, submissions).await?;
     let mut budget = Budget::open(tx, rules).await?;
     let mut book = open_book(tx, now, &clients, submissions).await?;
 
@@ -115,7 +116,7 @@ pub(super) async fn take_in(
                 client.live += 1;
                 client.today += 1;
                 let rank = client.share.next(
-                    served.of(draft.spec.slot).unwrap_or(now.micros()),
+                    served.get(&class_id).copied().unwrap_or(now.micros()),
                     draft.max_runtime_s,
                     draft.priority,
                 );
@@ -244,20 +245,87 @@ fn check_funds(hold: Amount, balance: Amount) -> Result<(), ApiError> {
         .with("balance", balance.to_string()))
 }
 
-/// The lowest rank that waits for each kind of slot: where jobs will be handed out next. One probe of
-/// an index for each class.
-async fn first_ranks(tx: &mut Tx) -> Result<Served, DbError> {
-    let sql = "select slot, min(foremost) as foremost from (
-                   select c.needs ->> 'slot' as slot,
-                       (select min(q.rank) from queue q
-                        where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
-                   from classes c) by_class
-               where foremost is not null group by slot";
-    let mut first = Served::default();
-    for row in tx.rows(sql, Args::new()).await? {
-        first.reach(row.word("slot")?, row.get("foremost")?);
+/// Where jobs of the batch's classes are handed out now: what was handed out last, else the first
+/// that waits; for a class without jobs the same of its kind of slot.
+async fn served(
+    tx: &mut Tx,
+    now: Timestamp,
+    dispatch: &Dispatch,
+    class_ids: &HashMap<Sha256Hex, i32>,
+    submissions: &[&Submission],
+) -> Result<HashMap<i32, i64>, DbError> {
+    let mut levels = HashMap::new();
+    let mut unknown: BTreeMap<i32, SlotKind> = BTreeMap::new();
+    for submission in submissions {
+        let needs = &submission.draft.needs;
+        let Some(class) = class_ids.get(&needs.digest()) else { continue };
+        match dispatch.served(*class) {
+            Some(rank) => drop(levels.insert(*class, rank)),
+            None => drop(unknown.insert(*class, needs.slot)),
+        }
     }
-    Ok(first)
+    for (class, rank) in first_of(tx, unknown.keys().copied()).await? {
+        unknown.remove(&class);
+        levels.insert(class, rank);
+    }
+    let mut by_kind: Vec<(SlotKind, i64)> = Vec::new();
+    for (class, kind) in unknown {
+        let found = by_kind.iter().find(|(of, _)| *of == kind).map(|(_, rank)| *rank);
+        let rank = match found.or_else(|| dispatch.served_kind(kind)) {
+            Some(rank) => rank,
+            None => start_of(tx, now, kind).await?,
+        };
+        by_kind.push((kind, rank));
+        levels.insert(class, rank);
+    }
+    Ok(levels)
+}
+
+/// The lowest rank that waits in each of some classes. One probe of an index for each.
+async fn first_of(
+    tx: &mut Tx,
+    classes: impl IntoIterator<Item = i32>,
+) -> Result<Vec<(i32, i64)>, DbError> {
+    let classes = Rows::list(tx.engine(), classes);
+    if classes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = tx.either(
+        "select * from (
+             select r.v as class_id, (select min(q.rank) from queue q
+                 where q.class_id = r.v and q.state = 'QUEUED') as foremost
+             from jsonb_to_recordset($1) as r(v int)) by_class
+         where foremost is not null",
+        "select * from (
+             select c.class_id, (select min(q.rank) from queue q
+                 where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
+             from classes c where c.class_id in (select value ->> 'v' from json_each($1))) by_class
+         where foremost is not null",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(classes)).await?;
+    rows.iter().map(|row| Ok((row.get("class_id")?, row.get("foremost")?))).collect()
+}
+
+/// Where a kind of slot starts of which nothing was handed out here: at the first that waits, else
+/// now. Where nothing waits at all, what clients used may run ahead of the clock: all of them start
+/// at the end of that, so that none stands in front for having come last. It looks at all clients,
+/// but only until the first job is in the queue.
+async fn start_of(tx: &mut Tx, now: Timestamp, kind: SlotKind) -> Result<i64, DbError> {
+    let sql = "select min(foremost) as foremost from (
+                   select (select min(q.rank) from queue q
+                           where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
+                   from classes c where c.needs ->> 'slot' = $1) by_class
+               where foremost is not null";
+    let row = tx.row(sql, Args::new().with(kind.as_str())).await?;
+    let first: Option<i64> = row.map_or(Ok(None), |row| row.get("foremost"))?;
+    if let Some(first) = first {
+        return Ok(first);
+    }
+    let sql = "select max(last_rank) as last from clients
+               where not exists (select 1 from queue where state = 'QUEUED')";
+    let row = tx.row(sql, Args::new()).await?;
+    let last: Option<i64> = row.map_or(Ok(None), |row| row.get("last"))?;
+    Ok(now.micros().max(last.unwrap_or(0)))
 }
 
 fn class_limit() -> ApiError {

@@ -131,4 +131,44 @@ on_both_engines! {
         }
         assert_eq!(places(&leave(&miner, 10).await), [2, 4, 6, 8, 10]);
     }
+
+    async fn a_class_of_ones_own_does_not_place_newcomers_of_others_behind(app: TestApp) {
+        let (own, many, late) =
+            (app.client("own").await, app.client("many").await, app.client("late").await);
+        let (theirs, miner) = (app.miner("own").await, app.miner("m1").await);
+        let only = json!({
+            "concurrency": 64, "workloads": ["torch_bench"], "limits": {"max_runtime_s": 604_800},
+        });
+        theirs.register_with(only).await.expect(201);
+        miner.register_with(json!({"concurrency": 64, "workloads": ["hash"]})).await.expect(201);
+        for _ in 0..30 {
+            many.submit_any().await;
+        }
+        assert_eq!(leave(&miner, 5).await, ["many"; 5]);
+        for _ in 0..6 {
+            let week = json!({"workload": "torch_bench", "limits": {"max_runtime_s": 604_800}});
+            own.submit(week).await;
+        }
+        assert_eq!(leave(&theirs, 5).await, ["own"; 5]);
+        app.advance(1);
+        // In the class of the many, and in one that is new.
+        for n in 0..5_u32 {
+            late.submit(json!({"workload": "hash", "limits": {"ram_mb": n % 2}})).await;
+        }
+        assert_eq!(places(&leave(&miner, 10).await), [2, 4, 6, 8, 10]);
+    }
+
+    async fn who_comes_to_an_empty_queue_after_a_restart_is_not_in_front(app: TestApp) {
+        let (many, late) = (app.client("many").await, app.client("late").await);
+        let mut tx = app.app.db.write().await.unwrap();
+        let ahead = app.app.now().micros() + 1_000 * STEP;
+        let sql = "update clients set last_rank = $1 where client_id = 'many'";
+        tx.execute(sql, Args::new().with(ahead)).await.unwrap();
+        tx.commit().await.unwrap();
+        let first = late.submit_any().await;
+        assert_eq!(rank(&app.app.db, first).await, ahead + STEP);
+        // The queue says it from now on: all stand behind each other at their own pace.
+        let second = many.submit_any().await;
+        assert_eq!(rank(&app.app.db, second).await, ahead + 2 * STEP);
+    }
 }
