@@ -137,8 +137,11 @@ on_both_engines! {
         assert_eq!((first.wait_p50_ms, first.spent.to_string()), (Some(10_000), "0.02".to_owned()));
         assert_eq!((second.client.as_str(), second.weight), ("c2", 3));
         assert_eq!((second.queued, second.held, second.started), (1, 0, 0));
+        app.decide(json!({"clients": {"c1": {"weight": 7}}})).await;
         app.advance(3600);
         let stats: Stats = get(&app, "/v1/admin/stats").await;
+        let weight = |client| stats.clients.iter().find(|s| s.client.as_str() == client).unwrap().weight;
+        assert_eq!((weight("c1"), weight("c2")), (7, 3));
         assert!(stats.clients.iter().all(|share| share.started == 1 || share.started == 0));
         assert_eq!(stats.clients[0].spent.to_string(), "0.02");
         app.advance(30);
