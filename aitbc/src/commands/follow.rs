@@ -9,7 +9,6 @@ use protocol::event::{Happening, JobEvent};
 use protocol::{ErrorCode, JobId, JobState};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::chance;
 use crate::coordinator::{CallError, calls};
@@ -17,7 +16,7 @@ use crate::ending::{Ending, Failure};
 use crate::output::{printable, printable_lines, waiting};
 use crate::session::Session;
 
-/// After so long without an event all that was there has come.
+/// After so long without an event all that a live job has said so far has come.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// What Ctrl-C does to the job.
@@ -137,16 +136,33 @@ impl Logs {
             tell_end(self.id, ended.state, ended.error.as_ref());
             return Ok(Ending::of_job(ended.state));
         }
+        // A job that has ended has a last event, however long that takes to come.
+        let silence = (!has_ended(session, self.id).await?).then_some(SILENCE);
         let mut events = session.coordinator.events(self.id, 0);
-        // The first one may take as long as a connection does.
+        // Each job has a first one.
         let mut next = events.next().await?;
         while let Some(event) = next {
             on(&event)?;
-            let Ok(following) = timeout(SILENCE, events.next()).await else { break };
-            next = following?;
+            next = events.next_within(silence).await?;
         }
         Ok(Ending::Done)
     }
+}
+
+async fn has_ended(session: &Session, job: JobId) -> Result<bool, CallError> {
+    #[derive(serde::Deserialize)]
+    struct Standing {
+        state: JobState,
+    }
+    let standing = session.coordinator.ask_for(&calls::job(job)).await;
+    let Standing { state } = match standing {
+        // Its events are shown to an admin, too.
+        Err(error) if error.code() == ErrorCode::ForbiddenScope.as_str() => {
+            session.coordinator.ask_for(&calls::why(job)).await?
+        }
+        standing => standing?,
+    };
+    Ok(state.is_terminal())
 }
 
 /// Shows a job as it goes: its log on standard output, the rest on standard error; as JSON all on

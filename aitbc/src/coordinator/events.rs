@@ -10,7 +10,7 @@ use protocol::JobId;
 use protocol::event::JobEvent;
 use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{CallError, Coordinator, Repeat, STALL, calls, checked, sse};
 
@@ -63,6 +63,18 @@ impl Events<'_> {
     /// # Errors
     /// Where the coordinator refuses, or cannot be reached for long.
     pub async fn next(&mut self) -> Result<Option<JobEvent>, CallError> {
+        self.next_within(None).await
+    }
+
+    /// The next event; `None` after the last, or where an open stream says nothing for as long as
+    /// `silence`. Opening one takes what time it takes.
+    ///
+    /// # Errors
+    /// Where the coordinator refuses, or cannot be reached for long.
+    pub async fn next_within(
+        &mut self,
+        silence: Option<Duration>,
+    ) -> Result<Option<JobEvent>, CallError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 // A repetition after a broken connection has been shown before.
@@ -80,7 +92,13 @@ impl Events<'_> {
             if self.connection.is_none() && !self.connect().await? {
                 return Ok(None);
             }
-            self.fill().await?;
+            match silence {
+                Some(silence) => match timeout(silence, self.fill()).await {
+                    Ok(filled) => filled?,
+                    Err(_) => return Ok(None),
+                },
+                None => self.fill().await?,
+            }
         }
     }
 

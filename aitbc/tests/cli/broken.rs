@@ -1,9 +1,12 @@
 //! What a sound coordinator never does, from a stub: streams that break off or lie, answers of the
 //! wrong hour, files that are not the coordinator's.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, stream};
 use protocol::Timestamp;
 use protocol::payout::{PayoutFile, PayoutLine};
 use serde_json::{Value, json};
@@ -20,7 +23,7 @@ fn view(state: &str) -> Value {
         "expires_at": AT, "result_available": true})
 }
 
-fn stream(events: &[Value]) -> Response {
+fn events_of(events: &[Value]) -> Response {
     let text: String = events
         .iter()
         .map(|event| format!("id: {}\nevent: {}\ndata: {event}\n\n", event["seq"], event["kind"]))
@@ -53,7 +56,7 @@ async fn brittle() -> Stub {
                 .filter(|event| event["seq"].as_u64().unwrap() >= u64::from(after))
                 .take(3)
                 .collect();
-            stream(&rest)
+            events_of(&rest)
         }
         "POST /v1/jobs" => reply(201, view("QUEUED")),
         _ => reply(200, view("COMPLETED")),
@@ -82,8 +85,34 @@ async fn following_survives_broken_streams() {
 }
 
 #[tokio::test]
+async fn a_log_is_whole_although_it_comes_slowly() {
+    let stub = Stub::start(|seen| match seen.path.ends_with("/events") {
+        true => {
+            let text = |event: &Value| format!("data: {event}\n\n");
+            let story = story();
+            let (first, rest) = story.split_at(3);
+            let first: String = first.iter().map(text).collect();
+            let rest: String = rest.iter().map(text).collect();
+            let pause = async move {
+                // Longer than a live job may be silent.
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                Ok(rest)
+            };
+            let pieces = stream::iter([Ok::<_, Infallible>(first)]).chain(stream::once(pause));
+            let kind = [("content-type", "text/event-stream")];
+            (kind, axum::body::Body::from_stream(pieces)).into_response()
+        }
+        false => reply(200, view("COMPLETED")),
+    })
+    .await;
+    let program = Program::at(&stub.url, Some("id.secret"));
+    assert_eq!(program.run(&["job", "logs", JOB]).await.ok(), "one\ntwo\n");
+    assert_eq!(program.run(&["job", "events", JOB]).await.ok().lines().count(), story().len());
+}
+
+#[tokio::test]
 async fn a_stream_that_only_ends_is_given_up() {
-    let stub = Stub::start(|_| stream(&[])).await;
+    let stub = Stub::start(|_| events_of(&[])).await;
     let program = Program::at(&stub.url, Some("id.secret"));
     let ended = program.run(&["job", "wait", JOB]).await.code(6);
     ended.says("the stream of events ends early");
