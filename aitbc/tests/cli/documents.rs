@@ -65,7 +65,7 @@ fn calls(text: &str) -> Vec<String> {
     found
 }
 
-/// As a shell parts them, without its comment. `ID` stands for any id; `[..]` may be left out.
+/// As a shell parts them, without its comment. `ID` and `KEY` stand for any; `[..]` may be left out.
 fn words(line: &str) -> Vec<String> {
     let code = line.split(" #").next().unwrap_or_default();
     let code = code.split([';', '|', '>']).next().unwrap_or_default();
@@ -78,6 +78,7 @@ fn words(line: &str) -> Vec<String> {
         let plain = part.replace(['[', ']'], "");
         words.extend(plain.split_whitespace().map(|word| match word {
             "ID" => "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+            "KEY" => "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned(),
             word => word.to_owned(),
         }));
     }
