@@ -147,6 +147,11 @@ impl Failure {
         Self::Usage(format!("{}: {error}", path.display()))
     }
 
+    /// A file is where another one shall be written, and `--force` was not said.
+    pub fn in_the_way(path: &Path) -> Self {
+        Self::Usage(format!("{} is there; --force replaces it", path.display()))
+    }
+
     /// For `map_err`: `path` cannot be written.
     pub fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -73,8 +73,7 @@ impl Artifacts {
             if there.is_ok_and(|there| there.sha256 == artifact.sha256) {
                 return Ok(path);
             }
-            let shown = path.display();
-            return Err(Failure::usage(format!("{shown} is there; --force replaces it")));
+            return Err(Failure::in_the_way(&path));
         }
         let partial = parent.join(partial_name(artifact));
         let progress = Progress::of_file(artifact.path.as_str(), artifact.bytes);

@@ -28,9 +28,12 @@ pub enum Job {
     Result {
         /// The job
         id: JobId,
-        /// Write it to this file
+        /// Write it to this new file
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Replace the file
+        #[arg(long, requires = "output")]
+        force: bool,
     },
     /// End it now
     Cancel(Which),
@@ -62,7 +65,7 @@ impl Job {
             Self::Wait(wait) => wait.run(session).await,
             Self::Logs(logs) => logs.run(session).await,
             Self::Events(events) => events.run_as_events(session).await,
-            Self::Result { id, output } => result(session, id, output).await,
+            Self::Result { id, output, force } => result(session, id, output, force).await,
             Self::Cancel(Which { id }) => {
                 let call = calls::cancel(id, chance::idempotency_key());
                 let show = |output: &Output, done: Canceled| output.line(done.state.as_str());
@@ -114,13 +117,24 @@ fn show(output: &Output, job: JobView) -> Result<(), Failure> {
     output.fields(&fields)
 }
 
-async fn result(session: &Session, id: JobId, file: Option<PathBuf>) -> Result<Ending, Failure> {
+async fn result(
+    session: &Session,
+    id: JobId,
+    file: Option<PathBuf>,
+    force: bool,
+) -> Result<Ending, Failure> {
+    if let Some(path) = file.as_ref().filter(|path| !force && path.exists()) {
+        return Err(Failure::in_the_way(path));
+    }
     let reply = session.coordinator.ask(&calls::result(id)).await?;
     let result: JobResult = reply.read()?;
     match file {
         Some(path) => {
-            let content = follow::printed(&result).unwrap_or_default();
-            std::fs::write(&path, content).map_err(Failure::write(&path))?;
+            let shown = path.display();
+            match follow::printed(&result) {
+                Some(content) => std::fs::write(&path, content).map_err(Failure::write(&path))?,
+                None => eprintln!("aitbc: job {id} has no result; {shown} is not written"),
+            }
         }
         None if session.output.json => session.output.line(reply.text()?)?,
         None => follow::print_result(session, &result)?,

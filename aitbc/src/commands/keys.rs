@@ -1,7 +1,7 @@
 //! `aitbc keys`: API keys, for an admin.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -127,5 +127,8 @@ impl Create {
 /// A new file that only its owner can read.
 fn private_file(path: &Path) -> Result<std::fs::File, Failure> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(Failure::write(path))
+    file.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Failure::usage(format!("{} is there", path.display())),
+        _ => Failure::write(path)(error),
+    })
 }

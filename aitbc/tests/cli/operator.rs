@@ -50,7 +50,7 @@ async fn a_key_can_go_straight_into_a_file() {
     let program = Program::at(&market.url, Some(key.trim()));
     assert!(program.run(&["wallet", "balance"]).await.ok().starts_with("wallet\tw1\n"));
     // No file is overwritten, and no key is made for one that cannot be written.
-    admin.run(&create).await.code(1).says("miner.key: ");
+    admin.run(&create).await.code(2).says("miner.key is there");
     assert_eq!(admin.read("miner.key"), key);
     let bad = ["keys", "create", "--scope", "miner", "--output", "none.key"];
     admin.run(&bad).await.code(4);

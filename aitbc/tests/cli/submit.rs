@@ -128,6 +128,36 @@ async fn inputs_are_uploaded_and_named() {
 }
 
 #[tokio::test]
+async fn several_jobs_are_not_followed() {
+    let market = Market::open().await;
+    let client = market.client("alice").await;
+    client.file("data.txt", "some data", 0o644);
+    let file = client.file("jobs.yaml", "[{workload: hash}, {workload: hash}]\n", 0o644);
+    let ended = client.run(&["submit", &file, "--follow", "--input-file", "a=data.txt"]).await;
+    assert!(!ended.stderr.contains("uploaded"), "{ended:?}");
+    ended.code(2).says("--follow is for one job");
+}
+
+#[tokio::test]
+async fn a_result_replaces_no_file_by_itself() {
+    let market = Market::open().await;
+    let (client, (miner, _)) = (market.client("alice").await, market.miner("m1").await);
+    let submit = ["submit", "--workload", "hash", "--max-attempts", "1"];
+    let good = client.run(&submit).await.ok().trim().to_owned();
+    miner.work("new\n").await;
+    client.file("out", "old\n", 0o644);
+    let result = ["job", "result", &good, "-o", "out"];
+    client.run(&result).await.code(2).says("out is there");
+    assert_eq!(client.read("out"), "old\n");
+    client.run(&[&result[..], &["--force"]].concat()).await.code(0);
+    assert_eq!(client.read("out"), "new\n");
+    let bad = client.run(&submit).await.ok().trim().to_owned();
+    miner.fail(&miner.take().await, "E_EXIT", "the last line\n").await;
+    client.run(&["job", "result", &bad, "-o", "none"]).await.code(1);
+    assert!(!client.path("none").exists());
+}
+
+#[tokio::test]
 async fn a_dry_run_leaves_nothing_behind() {
     let market = Market::open().await;
     let client = market.client("alice").await;

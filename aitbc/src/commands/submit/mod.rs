@@ -27,7 +27,7 @@ use flags::{InputPath, JobFlags};
 pub struct Submit {
     /// Jobs as JSON, JSON lines or YAML; `-` reads standard input. Flags win over what it says
     file: Option<PathBuf>,
-    /// Wait until it has ended, and print what it made
+    /// Wait until it has ended, and print what it made; of several jobs a line each, how it ended
     #[arg(long)]
     wait: bool,
     /// Wait likewise, and print its log as it comes; with --json every event
@@ -55,6 +55,9 @@ impl Submit {
             Some(path) => job_file::read(path)?,
             None => vec![flags::empty_job()],
         };
+        if self.follow && jobs.len() > 1 {
+            return Err(Failure::usage("--follow is for one job; use --wait"));
+        }
         let inputs = self.job.inputs().to_vec();
         for job in &mut jobs {
             self.job.apply(job)?;
@@ -74,7 +77,6 @@ impl Submit {
         let key = self.idempotency_key.unwrap_or_else(chance::idempotency_key);
         match &jobs[..] {
             [job] => self.one(session, job, key).await,
-            _ if self.follow => Err(Failure::usage("--follow is for one job; use --wait")),
             jobs => self.many(session, jobs, key).await,
         }
     }
