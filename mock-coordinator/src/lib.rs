@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::{Router, middleware};
-use coordinator::accounts::{Terms, store};
+use coordinator::accounts::store;
 use coordinator::app::{self, App, Clock, Parts, SharedApp};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
@@ -148,7 +148,14 @@ async fn open(
     let db = Db::open("sqlite::memory:", 1).map_err(|error| failed(&error))?;
     db.migrate().await.map_err(|error| failed(&error))?;
     let mut tx = db.write().await.map_err(|error| failed(&error))?;
-    let known = store::put_client(&mut tx, clock.now(), client, Some(Terms::default())).await;
+    let known = store::put_client(
+        &mut tx,
+        clock.now(),
+        client,
+        Some(protocol::wallet::Funding::Issuance),
+        Some(1),
+    )
+    .await;
     known.map_err(|error| failed(&error))?;
     tx.commit().await.map_err(|error| failed(&error))?;
     let parts = Parts {
