@@ -9,7 +9,7 @@ use coordinator::db::Args;
 use coordinator::dispatch::store::{self, Grant};
 use coordinator::router::router;
 use ed25519_dalek::SigningKey;
-use protocol::{Job, JobState};
+use protocol::{ErrorCode, Job, JobState};
 
 use crate::support::{Engine, Request, TestApp};
 
@@ -38,6 +38,22 @@ async fn a_job_submitted_to_one_wakes_a_miner_that_waits_at_the_other() {
         let (reply, id) = tokio::join!(waiting, submitting);
         assert_eq!(reply.expect(200).json::<Job>().id, id);
     }
+}
+
+#[tokio::test]
+async fn a_key_revoked_at_one_works_at_the_other_for_a_second_at_most() {
+    let one = TestApp::postgres().await;
+    let other = one.replica().await.router;
+    let client = one.client("c1").await;
+    let call = || Request::get("/v1/jobs").key(&client.key);
+    // Both know it now, and need not ask for it again for a while.
+    call().send(&one).await.expect(200);
+    call().send_to(&other).await.expect(200);
+    let id = client.key.split_once('.').unwrap().0;
+    one.admin(Request::delete(&format!("/v1/admin/keys/{id}"))).await.expect(204);
+    call().send(&one).await.refused(ErrorCode::UnauthorizedKey);
+    one.clock.advance(Duration::from_secs(1));
+    call().send_to(&other).await.refused(ErrorCode::UnauthorizedKey);
 }
 
 /// Polls until a session of this database waits for a lock.
