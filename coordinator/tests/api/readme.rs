@@ -1,8 +1,11 @@
 //! The tables of the README, held against the code: routes, error codes, failure codes, settings.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use coordinator::config::Config;
+use coordinator::settlement::ending::{Next, Tries, after_failure};
+use protocol::job::SlotKind;
 use protocol::{ErrorCode, FailureCode};
 use serde_json::Value;
 
@@ -50,8 +53,36 @@ fn error_codes() {
 
 #[test]
 fn failure_codes() {
-    let codes = FailureCode::ALL.iter().map(ToString::to_string);
-    assert_eq!(firsts("Failure codes", 1), codes.collect());
+    let row = |code: &FailureCode| {
+        let (first, rest) = code.meaning().split_at(1);
+        format!("{code} {}{rest} {}", first.to_lowercase(), what_becomes(*code))
+    };
+    assert_eq!(firsts("Failure codes", 3), FailureCode::ALL.iter().map(row).collect());
+}
+
+/// What becomes of a job on a GPU that fails at its first try and that others could run, too.
+fn what_becomes(code: FailureCode) -> String {
+    let tries = Tries { attempt: 1, max_attempts: 3, leases: 1 };
+    let retry = Duration::from_secs(Config::default().jobs.retry_secs.into());
+    let Next::Requeue { counted, delay, exclude } =
+        after_failure(code, tries, SlotKind::Gpu, true, retry)
+    else {
+        return "FAILED".to_owned();
+    };
+    let text = match (counted, exclude, delay.as_secs()) {
+        (false, ..) => {
+            "goes back; no more GPU jobs for this miner until its capabilities change; not counted"
+        }
+        (true, true, _) => "goes to another miner that can run it, if there is one",
+        (true, false, 0) => "is tried again at once",
+        (true, false, secs) => {
+            return format!("is tried again, after {secs} s, {} s, {} s, ..", 2 * secs, 4 * secs);
+        }
+    };
+    match code {
+        FailureCode::Canceled => format!("CANCELED; where nobody canceled it, {text}"),
+        _ => text.to_owned(),
+    }
 }
 
 #[test]
