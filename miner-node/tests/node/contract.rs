@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use coordinator::accounts::Answer;
 use coordinator::accounts::keys::{Minted, issue};
 use coordinator::accounts::store::put_client;
-use coordinator::accounts::{Answer, Terms};
 use coordinator::app::{App, Clock, Parts, SharedApp, random_bytes, random_u128};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
@@ -254,7 +254,7 @@ async fn told_to_the_coordinator(url: &str) {
     let (db, clock) = (Db::open(url, 4).unwrap(), clock());
     db.migrate().await.unwrap();
     let mut tx = db.write().await.unwrap();
-    put_client(&mut tx, clock.now(), &name("c"), Some(Terms::default())).await.unwrap();
+    put_client(&mut tx, clock.now(), &name("c"), None, None).await.unwrap();
     tx.commit().await.unwrap();
     let wallet = Some(name("wallet_demo"));
     let new = NewKey {

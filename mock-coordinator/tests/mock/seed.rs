@@ -149,7 +149,7 @@ async fn earns_at_the_coordinator(url: &str, dir: &Path) {
     db.migrate().await.unwrap();
     let now = clock.now();
     let mut tx = db.write().await.unwrap();
-    store::put_client(&mut tx, now, &name("c"), None).await.unwrap();
+    store::put_client(&mut tx, now, &name("c"), None, None).await.unwrap();
     tx.commit().await.unwrap();
     let new = NewKey {
         scope: Scope::Miner,
