@@ -283,14 +283,14 @@ pub fn version(text: &str) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use protocol::job::SlotKind;
     use protocol::miner::MinerCapabilities;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn miner(change: Value) -> Miner {
+    pub fn miner(change: Value) -> Miner {
         let mut capabilities = json!({
             "miner_id": "m", "mode": "gpu", "gpu": 1, "concurrency": 2,
             "workloads": ["llm_gen", "cli"], "runners": ["ollama", "cli"], "commands": ["gzip"],
@@ -314,7 +314,7 @@ mod tests {
         }
     }
 
-    fn needs(change: Value) -> Needs {
+    pub fn needs(change: Value) -> Needs {
         let mut needs = json!({
             "workload": "llm_gen", "runner": "ollama", "slot": "gpu", "unit_price": "0.02",
         });

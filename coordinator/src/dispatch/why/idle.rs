@@ -265,8 +265,8 @@ mod tests {
     use protocol::control::Controls;
     use serde_json::{Value, json};
 
-    use super::super::reach::tests::{miner, needs};
     use super::*;
+    use crate::dispatch::matching::tests::{miner, needs};
 
     fn waiting(queued: u64, needs: Needs) -> Waiting {
         Waiting { needs: Arc::new(needs), queued, excluded: 0, delayed: 0 }

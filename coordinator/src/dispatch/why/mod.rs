@@ -51,14 +51,7 @@ pub async fn reach(app: &App, needs: &Needs) -> Result<Reach, DbError> {
 
 /// Why nobody took a job of these needs, from memory: without what the miners hold.
 pub fn untaken(app: &App, needs: &Needs) -> String {
-    let now = app.now();
-    let online = app.presence.online(now).into_iter().map(|miner| (miner, Load::default()));
-    let fleet = Fleet {
-        online: online.collect(),
-        silent: app.presence.silent(now),
-        in_force: app.controls.in_force(),
-    };
-    let reach = reach::reach(&Wanted { needs, excluded: &[], hold: None }, &fleet, now);
+    let reach = remembered(app, needs, None);
     nobody(&reach).unwrap_or_else(|| {
         let miners = words::count(reach.able, "miner");
         format!("{miners} online could have run it, but had no room or other jobs before it")
@@ -68,17 +61,25 @@ pub fn untaken(app: &App, needs: &Needs) -> String {
 /// What keeps everybody from jobs of these needs, from memory; `None` where somebody can run them.
 /// What the miners hold makes none unable, so that nothing is read.
 pub fn unable(app: &App, needs: &Needs) -> Option<(Reach, String)> {
-    let now = app.now();
     let in_force = app.controls.in_force();
-    let online = app.presence.online(now);
+    let online = app.presence.online(app.now());
     if online.iter().any(|miner| matching::can_take(needs, miner, &in_force)) {
         return None;
     }
-    let online = online.into_iter().map(|miner| (miner, Load::default())).collect();
-    let fleet = Fleet { online, silent: app.presence.silent(now), in_force };
-    let hold = paused(app).then_some(Hold::Paused);
-    let reach = reach::reach(&Wanted { needs, excluded: &[], hold }, &fleet, now);
+    let reach = remembered(app, needs, paused(app).then_some(Hold::Paused));
     nobody(&reach).map(|text| (reach, text))
+}
+
+/// Who could run jobs of these needs, if nobody held anything.
+fn remembered(app: &App, needs: &Needs, hold: Option<Hold>) -> Reach {
+    let now = app.now();
+    let online = app.presence.online(now).into_iter().map(|miner| (miner, Load::default()));
+    let fleet = Fleet {
+        online: online.collect(),
+        silent: app.presence.silent(now),
+        in_force: app.controls.in_force(),
+    };
+    reach::reach(&Wanted { needs, excluded: &[], hold }, &fleet, now)
 }
 
 /// How many miners online can be handed jobs of these needs.

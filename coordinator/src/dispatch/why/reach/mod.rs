@@ -324,4 +324,4 @@ fn phrase(obstacle: &Obstacle, needs: &Needs, best: Option<&str>) -> (String, Op
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -5,46 +5,13 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use protocol::JobId;
 use protocol::job::SlotKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::dispatch::deal::{Candidate, Hand, deal};
+use crate::dispatch::matching::tests::{miner, needs};
 
 const NOW: i64 = 1_000_000_000_000;
-
-pub fn miner(change: Value) -> Miner {
-    let mut capabilities = json!({
-        "miner_id": "m", "mode": "gpu", "gpu": 1, "concurrency": 2,
-        "workloads": ["llm_gen", "cli"], "runners": ["ollama", "cli"], "commands": ["gzip"],
-        "limits": {"vram_mb": 16000, "ram_mb": 32768, "max_runtime_s": 3600, "cpu_cores": 8},
-        "gpus": [{"index": 0, "name": "g", "vram_mb": 16384, "cuda": "12.4"}],
-        "models": ["llama3.2:latest"], "region": "eu", "price": "0.01",
-    });
-    for (key, value) in change.as_object().unwrap() {
-        capabilities[key] = value.clone();
-    }
-    let capabilities: protocol::MinerCapabilities = serde_json::from_value(capabilities).unwrap();
-    Miner {
-        no: 1,
-        id: capabilities.miner_id.clone(),
-        wallet: "w".parse().unwrap(),
-        registered: true,
-        pubkey: None,
-        drain: false,
-        gpu_lost: false,
-        capabilities,
-    }
-}
-
-pub fn needs(change: Value) -> Needs {
-    let mut needs = json!({
-        "workload": "llm_gen", "runner": "ollama", "slot": "gpu", "unit_price": "0.02",
-    });
-    for (key, value) in change.as_object().unwrap() {
-        needs[key] = value.clone();
-    }
-    serde_json::from_value(needs).unwrap()
-}
 
 fn fleet(miners: impl IntoIterator<Item = Miner>) -> Fleet {
     let numbered = miners.into_iter().enumerate().map(|(i, miner)| {
