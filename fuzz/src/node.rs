@@ -9,7 +9,7 @@ use miner_node::capabilities::{DeviceProbe as _, host, nvidia_smi, sysfs::Sysfs}
 use miner_node::config::{Accept, BaseUrl};
 use miner_node::outbox::Outbox;
 use miner_node::receipts::{Signer, receipt};
-use miner_node::runners::{Allowlist, Builtin, Ceilings, Cli, JobFacts, Runners};
+use miner_node::runners::{Allowlist, Builtin, Ceilings, Cli, JobFacts, Plan, Runners};
 use miner_node::workdir::{RunRecord, Workspace};
 use miner_node::{consent, identity, inputs};
 use protocol::job::SlotKind;
@@ -39,7 +39,7 @@ pub fn leased_job(data: &[u8]) {
     let facts = serde_json::to_vec(&JobFacts::of(&job)).expect("facts are JSON");
     assert_eq!(serde_json::from_slice::<JobFacts>(&facts).ok(), Some(JobFacts::of(&job)));
     RUNNERS.with(|runners| {
-        if let Ok(command) = runners.plan(&job, Path::new("/job"), &CEILINGS) {
+        if let Ok(Plan::Sandboxed(command)) = runners.plan(&job, Path::new("/job"), &CEILINGS) {
             assert!(["/miner-node", "/usr/bin/env"].map(Path::new).contains(&&*command.program));
             assert!(command.args.iter().all(|arg| arg.bytes().all(|b| (b' '..=b'~').contains(&b))));
             assert!(command.limits.wall <= Duration::from_secs(CEILINGS.runtime_s.into()));

@@ -23,8 +23,8 @@ use crate::leases::{Held, StopReason};
 use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
-use crate::runners::{JobFacts, Refusal};
-use crate::sandbox::{Command, Ending, SandboxError};
+use crate::runners::{JobFacts, Plan, Refusal};
+use crate::sandbox::{Command, Ending, Run, SandboxError};
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
 use crate::{consent, output, progress};
 
@@ -100,7 +100,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn work_off(&mut self) -> Result<Proof, Abandoned> {
-        let command = self.plan()?;
+        let plan = self.plan()?;
         self.acknowledge().await?;
         let mode = self.node.mode(&self.job);
         info!(
@@ -109,13 +109,13 @@ impl<'a> Attempt<'a> {
         );
         let _slot = self.slot().await?;
         self.fetch_inputs().await?;
-        let record = self.execute(&command, mode).await?;
+        let record = self.execute(&plan, mode).await?;
         self.upload(&record.artifacts).await?;
         Ok(self.proof(&record))
     }
 
     /// Asks the owner's rules and the runners, before anything is started or fetched.
-    fn plan(&self) -> Result<Command, Abandoned> {
+    fn plan(&self) -> Result<Plan, Abandoned> {
         consent::check(&self.node.config.accept, &self.job)?;
         let ceilings = self.node.ceilings();
         Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
@@ -164,28 +164,14 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    async fn execute(&self, command: &Command, mode: SlotKind) -> Result<RunRecord, Abandoned> {
-        let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
-        let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
+    async fn execute(&self, plan: &Plan, mode: SlotKind) -> Result<RunRecord, Abandoned> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
-        let ended = CancellationToken::new();
-        let (places, interrupt) = (self.dir.places(), self.held.interrupt.clone());
-        let run = async {
-            let run = sandbox.run(command, &places, &interrupt).await;
-            ended.cancel();
-            run
-        };
-        let (run, ()) =
-            tokio::join!(run, progress::follow(self.node, &self.held, &self.dir, &ended));
-        let run = run.map_err(|error| match error {
-            SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
-            other => Refusal::new(FailureCode::Internal, other.to_string()),
-        })?;
+        let run = self.run_plan(plan).await?;
         self.judge(run.ending)?;
         self.dir.link_stdout()?;
         let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
-        let most = command.limits.output_bytes;
+        let most = plan.limits().output_bytes;
         let collected = tokio::task::spawn_blocking(move || collect(&rules, &dir, most)).await;
         let (output_sha, artifacts) = collected.map_err(io::Error::other)??;
         let record = RunRecord {
@@ -200,6 +186,32 @@ impl<'a> Attempt<'a> {
         };
         self.save(Phase::Uploading, Some(record.clone()))?;
         Ok(record)
+    }
+
+    /// Does what is planned, and meanwhile tells the coordinator how far it is.
+    async fn run_plan(&self, plan: &Plan) -> Result<Run, Abandoned> {
+        let ended = CancellationToken::new();
+        let run = async {
+            let run = match plan {
+                Plan::Sandboxed(command) => self.run_program(command).await,
+            };
+            ended.cancel();
+            run
+        };
+        let (run, ()) =
+            tokio::join!(run, progress::follow(self.node, &self.held, &self.dir, &ended));
+        run
+    }
+
+    async fn run_program(&self, command: &Command) -> Result<Run, Abandoned> {
+        let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
+        let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
+        let run = sandbox.run(command, &self.dir.places(), &self.held.interrupt).await;
+        let run = run.map_err(|error| match error {
+            SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
+            other => Refusal::new(FailureCode::Internal, other.to_string()),
+        })?;
+        Ok(run)
     }
 
     fn judge(&self, ending: Ending) -> Result<(), Abandoned> {

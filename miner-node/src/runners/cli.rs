@@ -56,7 +56,7 @@ mod tests {
     use protocol::job::RunnerKind;
 
     use super::super::tests::job;
-    use super::super::{Ceilings, Runners};
+    use super::super::{Ceilings, Plan, Runners};
     use super::*;
 
     fn runners(text: &str) -> Runners {
@@ -82,7 +82,7 @@ mod tests {
             output_mb: 10,
             disk_mb: None,
         };
-        let command = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
+        let Plan::Sandboxed(command) = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
         assert_eq!(command.program, Path::new("/usr/bin/env"));
         assert_eq!((command.limits.wall.as_secs(), command.limits.output_bytes), (9, 2 << 20));
         job.args.push("sh".to_owned());

@@ -1,4 +1,4 @@
-//! From a job to a sandboxed command, one file per kind of runner.
+//! From a job to a plan, one file per kind of runner.
 //!
 //! A runner only plans: it checks the job and names program, arguments and limits. What runs, and
 //! how it is isolated, is `sandbox/`. A runner that is not here is not advertised.
@@ -84,6 +84,22 @@ impl Ceilings {
     }
 }
 
+/// How a job is to be done.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// By a program in the sandbox.
+    Sandboxed(sandbox::Command),
+}
+
+impl Plan {
+    /// What it may use.
+    pub const fn limits(&self) -> &sandbox::Limits {
+        match self {
+            Self::Sandboxed(command) => &command.limits,
+        }
+    }
+}
+
 /// The runners that passed their probe.
 #[derive(Debug, Default)]
 pub struct Runners {
@@ -126,16 +142,11 @@ impl Runners {
         offer
     }
 
-    /// The command that does `job`, about which the program can read in `job_file`.
+    /// How `job` is done; a program can read about it in `job_file`.
     ///
     /// # Errors
     /// Why this node does not run it.
-    pub fn plan(
-        &self,
-        job: &Job,
-        job_file: &Path,
-        ceilings: &Ceilings,
-    ) -> Result<sandbox::Command, Refusal> {
+    pub fn plan(&self, job: &Job, job_file: &Path, ceilings: &Ceilings) -> Result<Plan, Refusal> {
         let unsupported = || {
             Refusal::new(FailureCode::Unsupported, format!("no {} runner here", job.runner.kind))
         };
@@ -153,7 +164,7 @@ impl Runners {
         command
             .shown
             .push(sandbox::Shown { host: job_file.to_owned(), inside: PathBuf::from(JOB_FILE) });
-        Ok(command)
+        Ok(Plan::Sandboxed(command))
     }
 }
 
