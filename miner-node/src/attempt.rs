@@ -176,7 +176,7 @@ impl<'a> Attempt<'a> {
         let (output_sha, artifacts) = collected.map_err(io::Error::other)??;
         let record = RunRecord {
             mode,
-            isolation: self.node.isolation().to_owned(),
+            isolation: run.isolation.to_string(),
             started_at,
             wall_micros: u64::try_from(run.usage.wall.as_micros()).unwrap_or(u64::MAX),
             cpu_micros: u64::try_from(run.usage.cpu.as_micros()).unwrap_or(u64::MAX),
@@ -228,6 +228,7 @@ impl<'a> Attempt<'a> {
             Ending::CpuLimit => {
                 fail(FailureCode::Timeout, "the processor time is used up".to_owned())
             }
+            Ending::OutOfMemory => fail(FailureCode::Oom, "the memory is used up".to_owned()),
             Ending::OutputLimit => {
                 fail(FailureCode::Output, "more output than the job may leave".to_owned())
             }

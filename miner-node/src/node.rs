@@ -23,7 +23,7 @@ use crate::identity::Identity;
 use crate::leases::Leases;
 use crate::outbox::{Body, Outbox, Report, Settled};
 use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Offer, Runners};
-use crate::sandbox::{Sandbox, Tools};
+use crate::sandbox::{Isolation, Sandbox, Tools};
 use crate::slots::Slots;
 use crate::workdir::{JobDir, Phase, State, Workspace, WorkspaceError};
 
@@ -131,7 +131,8 @@ impl Node {
             Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
             None => Runners::default(),
         };
-        let offer = isolation.map_or_else(Offer::default, |level| runners.offer(level));
+        let offer =
+            isolation.map_or_else(Offer::default, |level| runners.offer(&level.to_string()));
         let mut sensors = Sensors::of_machine();
         let root = workspace.root().to_owned();
         let (sensors, probe) = blocking(move || {
@@ -393,7 +394,7 @@ async fn blocking<T: Send + 'static>(
 async fn isolate(
     config: &Config,
     workspace: &Workspace,
-) -> Result<(Option<Sandbox>, Option<&'static str>), NodeError> {
+) -> Result<(Option<Sandbox>, Option<Isolation>), NodeError> {
     let tools = match Tools::find() {
         Ok(tools) => tools,
         Err(why) => {
@@ -401,11 +402,11 @@ async fn isolate(
             return Ok((None, None));
         }
     };
-    let sandbox = Sandbox::new(tools, config.resources.cpu_nice)
+    let sandbox = Sandbox::new(tools, &config.sandbox_policy())
         .map_err(|source| NodeError::Io { what: "sandbox", source })?;
     match sandbox.probe(&workspace.root().join("trial")).await {
         Ok(level) => {
-            info!(event = "sandbox", level, "sandbox works: {level}");
+            info!(event = "sandbox", %level, "sandbox works: {level}");
             Ok((Some(sandbox), Some(level)))
         }
         Err(why) => {

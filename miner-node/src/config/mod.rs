@@ -354,6 +354,11 @@ impl Config {
     pub fn state_dir(&self) -> &std::path::Path {
         self.state_dir.as_deref().unwrap_or(&self.workspace.root)
     }
+
+    /// What the owner decided about how jobs run.
+    pub fn sandbox_policy(&self) -> crate::sandbox::Policy {
+        crate::sandbox::Policy { nice: self.resources.cpu_nice, ..Default::default() }
+    }
 }
 
 impl Resources {

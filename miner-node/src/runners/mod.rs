@@ -29,6 +29,12 @@ pub const JOB_FILE: &str = "/job.json";
 /// How long a program has between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Processes and threads at once.
+const PROCESSES: u64 = 1024;
+
+/// Open files of each process.
+const OPEN_FILES: u64 = 1024;
+
 /// Why a job is not run, or its result not accepted: the code and sentence of the failure report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -78,6 +84,9 @@ impl Ceilings {
             grace: GRACE,
             cpu_secs: job.limits.cpu_secs.map(u64::from),
             memory_bytes: memory.map(|mb| u64::from(mb) << 20),
+            cpu_threads: None,
+            processes: PROCESSES,
+            open_files: OPEN_FILES,
             output_bytes: u64::from(output_mb) << 20,
             work_bytes: u64::from(scratch_mb) << 20,
         }

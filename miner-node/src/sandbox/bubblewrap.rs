@@ -1,9 +1,10 @@
-//! From a [`Command`] to the arguments of `nice`, `prlimit` and `bwrap`. Pure.
+//! From a [`Command`] to the arguments of `bwrap`. Pure but for a look at the system's links.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::Path;
 
-use super::{Command, INPUT_DIR, Limits, Places, Tools, WORK_DIR};
+use super::{Command, INPUT_DIR, Places, WORK_DIR};
 
 /// Directories of the system that jobs see, besides `/usr`: a link into `/usr` on merged systems.
 const SYSTEM: [&str; 4] = ["/bin", "/lib", "/lib64", "/sbin"];
@@ -14,26 +15,27 @@ const ETC: [&str; 2] = ["/etc/alternatives", "/etc/ld.so.cache"];
 /// Size of the private `/tmp` and of `/dev/shm`, in bytes each: it is memory.
 const TMP_BYTES: u64 = 64 << 20;
 
-/// Open files per process.
-const OPEN_FILES: u64 = 1024;
-
-/// Processor seconds between SIGXCPU and SIGKILL.
-const CPU_GRACE_SECS: u64 = 2;
+/// The descriptors that bubblewrap inherits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Descriptors {
+    /// Where it reports to.
+    pub(super) status: RawFd,
+    /// What it waits for before it starts the program: one byte.
+    pub(super) gate: RawFd,
+}
 
 /// The whole command line, of which the first element is the program to start.
 pub(super) fn command_line(
-    tools: &Tools,
-    nice: u8,
+    bwrap: &Path,
     command: &Command,
     places: &Places,
-    status_fd: i32,
+    descriptors: Descriptors,
 ) -> Vec<OsString> {
     let mut line = Line::default();
-    line.add(&tools.nice).add("-n").add(nice.to_string());
-    line.add(&tools.prlimit).all(limits(&command.limits)).add("--");
-    line.add(&tools.bwrap).all(namespaces());
+    line.add(bwrap).all(namespaces());
     line.all(file_system(command, places));
-    line.add("--json-status-fd").add(status_fd.to_string());
+    line.add("--json-status-fd").add(descriptors.status.to_string());
+    line.add("--block-fd").add(descriptors.gate.to_string());
     line.all(environment(command));
     line.add("--").add(&command.program).all(&command.args);
     line.0
@@ -56,19 +58,6 @@ impl Line {
     fn bind(&mut self, kind: &str, host: &Path, inside: impl AsRef<Path>) -> &mut Self {
         self.add(kind).add(host).add(inside.as_ref())
     }
-}
-
-fn limits(limits: &Limits) -> Vec<String> {
-    let both = |name: &str, value: u64| format!("--{name}={value}:{value}");
-    let mut options =
-        vec![both("core", 0), both("nofile", OPEN_FILES), both("fsize", limits.output_bytes)];
-    if let Some(secs) = limits.cpu_secs {
-        options.push(format!("--cpu={secs}:{}", secs.saturating_add(CPU_GRACE_SECS)));
-    }
-    if let Some(bytes) = limits.memory_bytes {
-        options.push(both("as", bytes));
-    }
-    options
 }
 
 fn namespaces() -> [&'static str; 14] {

@@ -2,18 +2,25 @@
 //!
 //! bubblewrap's `--die-with-parent` means the *thread* that started it. Threads of the runtime
 //! come and go, so a thread of its own starts everything and lives as long as the [`Launcher`].
+//! It is as nice as jobs shall be, and they inherit that: no program has to be started for it.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{getpriority_process, setpriority_process};
+use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::{DiskTurn, Policy, Tools, User};
 
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -22,15 +29,22 @@ pub(super) struct Launcher {
 
 struct Request {
     line: Vec<OsString>,
-    status: OwnedFd,
+    inherited: Vec<OwnedFd>,
+    user: Option<User>,
     runtime: Handle,
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
 impl Launcher {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts the thread and has it give way as `policy` says.
+    pub(super) fn start(tools: &Tools, policy: &Policy) -> io::Result<Self> {
         let (requests, incoming) = mpsc::channel::<Request>();
+        let (tools, policy) = (tools.clone(), policy.clone());
         thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            // A job that takes more than its turn is better than none, but its owner hears of it.
+            if let Err(error) = give_way(&tools, &policy) {
+                warn!(event = "no_priority", "priority and affinity of jobs: {error}");
+            }
             for request in incoming {
                 let child = launch(&request);
                 // Nobody waits any more: dropping the child kills it.
@@ -40,15 +54,54 @@ impl Launcher {
         Ok(Self { requests })
     }
 
-    /// Starts `line` with `status` as the only descriptor that it inherits besides the standard
-    /// three, of which output and error are pipes.
-    pub(super) async fn spawn(&self, line: Vec<OsString>, status: OwnedFd) -> io::Result<Child> {
+    /// Starts `line`, as `user` where it is not the node's, with `inherited` as the only
+    /// descriptors that it gets besides the standard three, of which output and error are pipes.
+    pub(super) async fn spawn(
+        &self,
+        line: Vec<OsString>,
+        inherited: Vec<OwnedFd>,
+        user: Option<User>,
+    ) -> io::Result<Child> {
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread has ended");
-        let request = Request { line, status, runtime: Handle::current(), reply };
+        let request = Request { line, inherited, user, runtime: Handle::current(), reply };
         self.requests.send(request).map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
+}
+
+/// Lowers the standing of this thread, and with it that of everything that it starts.
+fn give_way(tools: &Tools, policy: &Policy) -> io::Result<()> {
+    // The node itself may have been started nicer than that.
+    let nice = i32::from(policy.nice).max(getpriority_process(None)?);
+    setpriority_process(None, nice)?;
+    if !policy.processors.is_empty() {
+        let mut set = CpuSet::new();
+        for processor in policy.processors.iter().filter(|number| **number < CpuSet::MAX_CPU) {
+            set.set(*processor);
+        }
+        sched_setaffinity(None, &set)?;
+    }
+    let class: &[&str] = match policy.disk_turn {
+        DiskTurn::BestEffort => &["-c", "2", "-n", "6"],
+        DiskTurn::Idle => &["-c", "3"],
+    };
+    ionice(&tools.ionice, class)
+}
+
+/// The kernel's call for it is in no safe library; the program is started once.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
+fn ionice(program: &Path, class: &[&str]) -> io::Result<()> {
+    let thread = gettid().as_raw_pid().to_string();
+    let ended = std::process::Command::new(program)
+        .args(class)
+        .args(["-p", &thread])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if ended.success() { Ok(()) } else { Err(io::Error::other(format!("ionice: {ended}"))) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
@@ -56,16 +109,25 @@ fn launch(request: &Request) -> io::Result<Child> {
     let _guard = request.runtime.enter();
     let (program, arguments) =
         request.line.split_first().ok_or_else(|| io::Error::other("empty command line"))?;
-    // Only this thread makes a descriptor inheritable, and closes it before the next start.
-    fcntl_setfd(&request.status, FdFlags::empty())?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    fcntl_setfd(&request.status, FdFlags::CLOEXEC)?;
+        .kill_on_drop(true);
+    if let Some(user) = request.user {
+        // With the user id, the groups of root go as well.
+        command.gid(user.id).uid(user.id);
+    }
+    // Only this thread makes a descriptor inheritable, and closes it before the next start.
+    for descriptor in &request.inherited {
+        fcntl_setfd(descriptor, FdFlags::empty())?;
+    }
+    let child = command.spawn();
+    for descriptor in &request.inherited {
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+    }
     child
 }

@@ -12,20 +12,23 @@ use tokio_util::sync::CancellationToken;
 
 mod bubblewrap;
 mod capture;
+mod gate;
+mod isolation;
 mod launcher;
 mod measure;
+mod policy;
 mod probe;
 mod process_tree;
+mod rlimits;
 mod supervise;
 mod tools;
 
+pub use isolation::{Isolation, Keeper, Piece};
+pub use policy::{DiskTurn, Policy, User, UserRange};
 pub use process_tree::kill_orphans;
 pub use tools::{Tools, Unavailable};
 
 use launcher::Launcher;
-
-/// The name of the level that this build offers, as receipts and capabilities state it.
-pub const LEVEL: &str = "bwrap";
 
 /// Where the job finds its writable directory, which is also its current one.
 pub const WORK_DIR: &str = "/work";
@@ -66,8 +69,15 @@ pub struct Limits {
     pub grace: Duration,
     /// Processor time of the whole tree, in seconds.
     pub cpu_secs: Option<u64>,
-    /// Address space of each process, in bytes.
+    /// Memory of the whole tree, in bytes; where no control group counts it, the address space of
+    /// each process.
     pub memory_bytes: Option<u64>,
+    /// Processors that it may keep busy, in time; absent: all.
+    pub cpu_threads: Option<u32>,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Open files of each process.
+    pub open_files: u64,
     /// Size of each captured stream and of each file written, in bytes.
     pub output_bytes: u64,
     /// Size of everything in the work directory together, in bytes; looked at about once a second,
@@ -96,6 +106,9 @@ impl Limits {
             grace: Duration::from_secs(1),
             cpu_secs: Some(10),
             memory_bytes: None,
+            cpu_threads: None,
+            processes: 64,
+            open_files: 1024,
             output_bytes: 1 << 20,
             work_bytes: 16 << 20,
         }
@@ -134,6 +147,8 @@ pub enum Ending {
     TimedOut,
     /// The processor-time limit.
     CpuLimit,
+    /// The memory limit.
+    OutOfMemory,
     /// More output than allowed.
     OutputLimit,
     /// Somebody asked for it.
@@ -141,19 +156,28 @@ pub enum Ending {
 }
 
 /// What a run used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Wall-clock time.
     pub wall: Duration,
     /// Processor time of the whole tree, to the kernel's 10 ms.
     pub cpu: Duration,
-    /// The most memory that the tree was seen to hold at once, in bytes.
+    /// The most memory that the tree held at once, in bytes: counted by its control group, else
+    /// the most that was seen.
     pub max_rss_bytes: u64,
+    /// What was in its work directory in the end, and what it printed, in bytes.
+    pub written_bytes: u64,
+    /// The most GPU memory that the tree was seen to hold at once, in bytes; absent: not watched.
+    pub vram_bytes: Option<u64>,
+    /// Energy, in joules; absent: not measured.
+    pub joules: Option<f64>,
 }
 
 /// A finished run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Run {
+    /// What was in force.
+    pub isolation: Isolation,
     /// How it ended.
     pub ending: Ending,
     /// What it used.
@@ -190,19 +214,24 @@ impl SandboxError {
 pub struct Sandbox {
     tools: Tools,
     launcher: Launcher,
-    nice: u8,
 }
 
 impl Sandbox {
-    /// A sandbox of the programs in `tools`, whose jobs run with niceness `nice`.
+    /// A sandbox of the programs in `tools`, whose jobs run as `policy` has it.
     ///
     /// # Errors
     /// Where the kernel refuses to make the node the parent of orphaned processes.
-    pub fn new(tools: Tools, nice: u8) -> std::io::Result<Self> {
+    pub fn new(tools: Tools, policy: &Policy) -> std::io::Result<Self> {
         // bubblewrap's monitor ends before the namespace's first process; as subreaper the node
         // inherits that process and can wait until really everything is gone.
         let this_process = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(this_process))?;
-        Ok(Self { tools, launcher: Launcher::start()?, nice })
+        let launcher = Launcher::start(&tools, policy)?;
+        Ok(Self { tools, launcher })
+    }
+
+    /// What is in force for its jobs.
+    pub fn isolation(&self) -> Isolation {
+        Isolation::default()
     }
 }

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Command, Ending, Interrupt, LEVEL, Limits, Places, Sandbox, SandboxError, Unavailable,
+    Command, Ending, Interrupt, Isolation, Limits, Places, Sandbox, SandboxError, Unavailable,
 };
 
 impl Sandbox {
-    /// Runs `true` in a sandbox below `directory` and names the level that was in force.
+    /// Runs `true` in a sandbox below `directory` and says what was in force.
     ///
     /// # Errors
     /// Why it did not work, for the owner.
-    pub async fn probe(&self, directory: &Path) -> Result<&'static str, Unavailable> {
+    pub async fn probe(&self, directory: &Path) -> Result<Isolation, Unavailable> {
         let places = Places::below(directory);
         let outcome = self.try_true(&places).await;
         // Left behind it is only clutter.
         let _ = std::fs::remove_dir_all(directory);
         match outcome {
-            Ok(Ending::Exited(0)) => Ok(LEVEL),
+            Ok(Ending::Exited(0)) => Ok(self.isolation()),
             Ok(ending) => Err(Unavailable::Refused(format!("the trial run ended: {ending:?}"))),
             Err(SandboxError::Setup(why)) => Err(Unavailable::Refused(explain(&why))),
             Err(error) => Err(Unavailable::Refused(error.to_string())),

@@ -109,7 +109,7 @@ pub fn kill_orphans(directory: &Path) -> usize {
 fn is_sandbox_of(pid: Pid, directory: &Path) -> bool {
     let Ok(line) = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())) else { return false };
     let mut arguments = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let sandboxed = ["bwrap", "prlimit", "nice"];
+    let sandboxed = ["bwrap", "prlimit"];
     let program = arguments.next().unwrap_or_default();
     let program = Path::new(&*program).file_name().unwrap_or_default();
     sandboxed.iter().any(|name| program == *name)

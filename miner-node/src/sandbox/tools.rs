@@ -9,8 +9,7 @@ const DIRECTORIES: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin
 #[derive(Debug, Clone)]
 pub struct Tools {
     pub(super) bwrap: PathBuf,
-    pub(super) prlimit: PathBuf,
-    pub(super) nice: PathBuf,
+    pub(super) ionice: PathBuf,
 }
 
 /// Why no job can be run.
@@ -35,11 +34,7 @@ impl Tools {
     /// # Errors
     /// The first one that is missing.
     pub fn find() -> Result<Self, Unavailable> {
-        Ok(Self {
-            bwrap: find("bwrap", "bubblewrap")?,
-            prlimit: find("prlimit", "util-linux")?,
-            nice: find("nice", "coreutils")?,
-        })
+        Ok(Self { bwrap: find("bwrap", "bubblewrap")?, ionice: find("ionice", "util-linux")? })
     }
 }
 

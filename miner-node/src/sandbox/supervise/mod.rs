@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -15,10 +16,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::bubblewrap::command_line;
+use super::bubblewrap::{Descriptors, command_line};
 use super::capture::capture;
+use super::gate::Gate;
 use super::measure::written;
 use super::process_tree::{self, Sample};
+use super::rlimits::Rlimits;
 use super::{Command, Ending, Interrupt, Limits, Places, Run, Sandbox, SandboxError, Usage};
 
 /// How long a killed tree may take to go away.
@@ -51,14 +54,20 @@ impl Sandbox {
         places: &Places,
         interrupt: &Interrupt,
     ) -> Result<Run, SandboxError> {
-        let (reader, writer) = io::pipe().map_err(SandboxError::io("status pipe"))?;
-        let writer = OwnedFd::from(writer);
-        let line = command_line(&self.tools, self.nice, command, places, writer.as_raw_fd());
+        let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
+        let status = OwnedFd::from(status);
+        let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
+        let descriptors = Descriptors { status: status.as_raw_fd(), gate: waiting.as_raw_fd() };
+        let line = command_line(&self.tools.bwrap, command, places, descriptors);
         let started = Instant::now();
-        let monitor = self.launcher.spawn(line, writer).await.map_err(SandboxError::io("start"))?;
+        let monitor = self.launcher.spawn(line, vec![status, waiting], None).await;
+        let monitor = monitor.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), places, &command.limits)?;
+        running.locked = Some(Locked { gate, rlimits: Rlimits::of(&command.limits, true, false) });
         let forced = running.watch(&command.limits, started, interrupt).await?;
-        running.finish(forced, started, &places.stderr, command.limits.work_bytes).await
+        let (ending, usage) =
+            running.finish(forced, started, &places.stderr, command.limits.work_bytes).await?;
+        Ok(Run { isolation: self.isolation(), ending, usage })
     }
 }
 
@@ -68,11 +77,18 @@ struct Running {
     monitor: Child,
     status: Lines<BufReader<Take<pipe::Receiver>>>,
     first: Option<FirstProcess>,
+    locked: Option<Locked>,
     exit_code: Option<i32>,
     captures: [JoinHandle<io::Result<()>>; 2],
     overflow: CancellationToken,
     peak: Sample,
     measured: Measured,
+}
+
+/// A first process that waits for its limits.
+struct Locked {
+    gate: Gate,
+    rlimits: Rlimits,
 }
 
 /// What is known of the size of the work directory.
@@ -81,10 +97,18 @@ struct Measured {
     due: Instant,
 }
 
-/// The first process of the namespace: when it is gone, all are.
+/// The first process of the namespace: when it is gone, all are. Dropping it kills it: as long as
+/// it waits for its limits, it does not end with its monitor.
 struct FirstProcess {
     pid: Pid,
     descriptor: OwnedFd,
+}
+
+impl Drop for FirstProcess {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
+    }
 }
 
 impl Running {
@@ -106,6 +130,7 @@ impl Running {
             monitor,
             status: BufReader::new(receiver.take(LONGEST_STATUS)).lines(),
             first: None,
+            locked: None,
             exit_code: None,
             captures: [
                 spawn_capture(stdout, &places.stdout, limits, &overflow),
@@ -135,6 +160,7 @@ impl Running {
                         self.monitor.wait().await.map_err(SandboxError::io("wait"))?;
                         return Ok(None);
                     }
+                    self.let_go().await?;
                 }
                 _ = self.monitor.wait() => return Ok(None),
                 () = interrupt.kill.cancelled() => break Ending::Canceled,
@@ -182,6 +208,24 @@ impl Running {
         Ok(true)
     }
 
+    /// Has the first process go on, once it is known, under its limits.
+    async fn let_go(&mut self) -> Result<(), SandboxError> {
+        let Some(pid) = self.first.as_ref().map(|first| first.pid) else { return Ok(()) };
+        let Some(Locked { gate, rlimits }) = self.locked.take() else { return Ok(()) };
+        match rlimits.set(pid).and_then(|()| gate.open()) {
+            Ok(()) => Ok(()),
+            // It has given up while it set up the namespaces: its monitor is about to say why.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(()),
+            Err(error) => {
+                self.kill().await?;
+                if let Some(first) = self.first.take() {
+                    first.gone().await?;
+                }
+                Err(SandboxError::io("limits")(error))
+            }
+        }
+    }
+
     /// Measures the tree; `true` when it has used up its processor time.
     async fn look(&mut self, limits: &Limits) -> bool {
         let Some(pid) = self.first.as_ref().map(|first| first.pid) else { return false };
@@ -215,6 +259,12 @@ impl Running {
                 () = kill.cancelled() => {}
             }
         }
+        self.kill().await
+    }
+
+    /// Kills the monitor, with which the kernel kills the rest, but for a first process that still
+    /// waits for its limits.
+    async fn kill(&mut self) -> Result<(), SandboxError> {
         self.monitor.kill().await.or_else(|error| match error.kind() {
             // It has ended by itself.
             io::ErrorKind::InvalidInput => Ok(()),
@@ -229,7 +279,7 @@ impl Running {
         started: Instant,
         stderr: &Path,
         work_bytes: u64,
-    ) -> Result<Run, SandboxError> {
+    ) -> Result<(Ending, Usage), SandboxError> {
         while let Some(line) = self.rest_of_status().await? {
             self.heard(Some(line))?;
         }
@@ -253,8 +303,8 @@ impl Running {
             (None, Some(code)) => natural(code),
             (None, None) => return Err(SandboxError::Setup(complaint(stderr))),
         };
-        let usage = Usage { wall, cpu, max_rss_bytes: self.peak.rss_bytes };
-        Ok(Run { ending, usage })
+        let max_rss_bytes = self.peak.rss_bytes;
+        Ok((ending, Usage { wall, cpu, max_rss_bytes, ..Usage::default() }))
     }
 
     /// The next report that is still in the pipe; the monitor has ended.
@@ -323,7 +373,7 @@ impl FirstProcess {
 
     /// Kills it, waits for it, and returns the processor time of everything that it reaped.
     async fn gone(self) -> Result<Duration, SandboxError> {
-        // The kernel did so already when the monitor ended; this costs nothing.
+        // Mostly the kernel did so already when the monitor ended; this costs nothing.
         let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
         let waiting = tokio::task::spawn_blocking(move || self.reap());
         let reaped = timeout(LONGEST_DEATH, waiting).await.map_err(|_| SandboxError::Stuck)?;

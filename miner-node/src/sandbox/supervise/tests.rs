@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
-use super::super::{Shown, Tools};
+use super::super::{DiskTurn, Policy, Shown, Tools};
 use super::*;
 
 struct Case {
     directory: TempDir,
     command: Command,
     interrupt: Interrupt,
+    policy: Policy,
 }
 
 impl Case {
@@ -28,12 +30,12 @@ impl Case {
                 wall: Duration::from_secs(60),
                 grace: Duration::from_secs(30),
                 cpu_secs: None,
-                memory_bytes: None,
                 output_bytes: 1 << 20,
                 work_bytes: 64 << 20,
+                ..Limits::trial()
             },
         };
-        Self { directory, command, interrupt: Interrupt::default() }
+        Self { directory, command, interrupt: Interrupt::default(), policy: Policy::default() }
     }
 
     fn places(&self) -> Places {
@@ -47,7 +49,7 @@ impl Case {
     }
 
     async fn try_run(&self) -> Result<Run, SandboxError> {
-        let sandbox = Sandbox::new(Tools::find().unwrap(), 5).unwrap();
+        let sandbox = Sandbox::new(Tools::find().unwrap(), &self.policy).unwrap();
         sandbox.run(&self.command, &self.places(), &self.interrupt).await
     }
 
@@ -71,6 +73,25 @@ async fn exit_code_output_and_environment() {
     let run = case.run().await;
     assert_eq!(run.ending, Ending::Exited(7));
     assert_eq!(case.stdout(), "hello\n0\n");
+}
+
+#[tokio::test]
+async fn limits_are_in_force_from_the_first_moment() {
+    let mut case = Case::sh("ulimit -n; ulimit -H -n; ulimit -c; ulimit -f; nice; ionice; nproc");
+    case.command.limits.open_files = 77;
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let processor = (0..CpuSet::MAX_CPU).find(|number| allowed.is_set(*number)).unwrap();
+    case.policy = Policy {
+        nice: 11,
+        disk_turn: DiskTurn::Idle,
+        processors: vec![processor],
+        ..Policy::default()
+    };
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    // dash counts files in blocks of 512 bytes.
+    let nice = own.max(11);
+    assert_eq!(case.stdout(), format!("77\n77\n0\n2048\n{nice}\nidle\n1\n"));
 }
 
 #[tokio::test]
@@ -249,8 +270,8 @@ async fn nothing_outlives_a_program_that_leaves_children() {
 #[tokio::test]
 async fn the_probe_runs_a_program() {
     let directory = TempDir::new().unwrap();
-    let sandbox = Sandbox::new(Tools::find().unwrap(), 0).unwrap();
+    let sandbox = Sandbox::new(Tools::find().unwrap(), &Policy::default()).unwrap();
     let trial = directory.path().join("trial");
-    assert_eq!(sandbox.probe(&trial).await, Ok(super::super::LEVEL));
+    assert_eq!(sandbox.probe(&trial).await, Ok(sandbox.isolation()));
     assert!(!trial.exists());
 }
