@@ -357,9 +357,12 @@ impl Sheet {
         if !row.state.is_leased() {
             return Ok(Touched::Lapsed);
         }
-        // A lease of somebody who never registered already lasts as long as the job may.
+        // What the holder was told stands: neither a clock that went back nor that of another
+        // replica takes from a lease. One of somebody who never registered lasts as long as the
+        // job may already.
         let renewed = self.now.plus_secs(self.lease_secs).min(holder.deadline);
-        let expires_at = if holder.tokenless { holder.expires_at } else { renewed };
+        let expires_at =
+            if holder.tokenless { holder.expires_at } else { holder.expires_at.max(renewed) };
         // A heartbeat that names a job before its ack renews it, but only the ack starts it.
         let starts = row.state == JobState::Assigned && !matches!(touch.what, What::Renew(_));
         if starts {

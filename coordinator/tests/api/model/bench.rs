@@ -1,61 +1,96 @@
-//! What is under test: one coordinator on SQLite, or two replicas on one PostgreSQL, with one clock.
+//! What is under test: one coordinator on SQLite, or two replicas on one PostgreSQL, each with
+//! connections, files and a clock of its own.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
-use coordinator::app::{App, Parts};
+use coordinator::app::Clock;
 use coordinator::artifacts::Artifacts;
-use coordinator::auth::Auth;
 use coordinator::db::Args;
-use coordinator::router::router;
 use coordinator::sweeper::Sweeper;
-use ed25519_dalek::SigningKey;
 use protocol::{Amount, JobId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::market::Market;
 use super::promises::{Broken, Promise, broken, expect};
-use crate::support::{Engine, TestApp};
+use crate::support::{Engine, Replica, TestApp};
 
 pub struct Bench {
     pub app: TestApp,
-    other: Option<Replica>,
+    other: Option<(Replica, Mutex<Sweeper>)>,
+    clocks: Vec<Dial>,
 }
 
-struct Replica {
-    app: coordinator::app::SharedApp,
-    router: Router,
-    sweeper: Mutex<Sweeper>,
+/// A replica's clock: the time, give or take some.
+struct Dial {
+    shown: Arc<AtomicI64>,
+    off_millis: Cell<i64>,
 }
 
 impl Bench {
     pub async fn start(engine: Engine) -> Self {
         let app = TestApp::with(engine, |_| {}).await;
+        let mut clocks = vec![Dial::of(&app.clock)];
         let other = match engine {
-            Engine::Postgres => Some(Replica::beside(&app).await),
+            Engine::Postgres => {
+                let clock = Clock::manual(app.clock.now());
+                clocks.push(Dial::of(&clock));
+                let replica = app.replica_with(clock, Artifacts::memory()).await;
+                let sweeper = Mutex::new(Sweeper::new(&replica.app));
+                Some((replica, sweeper))
+            }
             // A file has one coordinator.
             Engine::Sqlite | Engine::Memory => None,
         };
-        Self { app, other }
+        Self { app, other, clocks }
     }
 
     pub fn replicas(&self) -> usize {
         1 + usize::from(self.other.is_some())
     }
 
-    pub fn now(&self) -> Timestamp {
-        self.app.clock.now()
+    /// What a replica takes for now.
+    pub fn now(&self, replica: usize) -> Timestamp {
+        Timestamp::from_micros(self.clock(replica).shown.load(Ordering::SeqCst))
+    }
+
+    /// Time passes, at all of them.
+    pub fn wait(&self, secs: u64) {
+        let micros = i64::try_from(secs).unwrap() * 1_000_000;
+        for clock in &self.clocks {
+            clock.shown.fetch_add(micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Somebody sets a replica's clock, forward or back.
+    pub fn set_off(&self, replica: usize, millis: i64) {
+        let clock = self.clock(replica);
+        let step = millis - clock.off_millis.replace(millis);
+        clock.shown.fetch_add(step * 1000, Ordering::SeqCst);
+    }
+
+    /// All clocks show the time.
+    pub fn set_right(&self) {
+        (0..self.clocks.len()).for_each(|replica| self.set_off(replica, 0));
+    }
+
+    fn clock(&self, replica: usize) -> &Dial {
+        &self.clocks[replica % self.clocks.len()]
     }
 
     pub fn router(&self, replica: usize) -> &Router {
         match &self.other {
-            Some(other) if replica == 1 => &other.router,
+            Some((other, _)) if replica == 1 => &other.router,
             _ => &self.app.router,
         }
     }
 
     pub async fn sweep(&self, replica: usize) {
         match &self.other {
-            Some(other) if replica == 1 => {
-                other.sweeper.lock().await.tick(&other.app).await.unwrap();
+            Some((other, sweeper)) if replica == 1 => {
+                sweeper.lock().await.tick(&other.app).await.unwrap();
             }
             _ => self.app.sweep().await,
         }
@@ -101,17 +136,9 @@ impl Bench {
     }
 }
 
-impl Replica {
-    async fn beside(one: &TestApp) -> Self {
-        let parts = Parts {
-            config: (*one.app.config).clone(),
-            db: one.app.db.clone(),
-            clock: one.clock.clone(),
-            auth: Auth::keys(),
-            artifacts: Artifacts::memory(),
-            attestor: SigningKey::from_bytes(&[42; 32]),
-        };
-        let app = App::start(parts).await.unwrap();
-        Self { router: router(app.clone()), sweeper: Mutex::new(Sweeper::new(&app)), app }
+impl Dial {
+    fn of(clock: &Clock) -> Self {
+        let Clock::Manual(shown) = clock else { panic!("a clock that cannot be set") };
+        Self { shown: Arc::clone(shown), off_millis: Cell::new(0) }
     }
 }

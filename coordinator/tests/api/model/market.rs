@@ -6,6 +6,7 @@
 //! that is seen decides it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use protocol::job::Lease;
 use protocol::{
@@ -55,13 +56,22 @@ pub struct Claim {
     pub units: Units,
 }
 
+/// The first answer to a request with a key.
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    at: Timestamp,
+    answer: Answer,
+    /// Somebody whose clock says that it is old enough has swept.
+    may_be_forgotten: bool,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Market {
     pub miners: Vec<Miner>,
     pub replicas: usize,
     pub deposit: Amount,
     pub jobs: BTreeMap<JobId, Task>,
-    answered: BTreeMap<Uuid, (Timestamp, Answer)>,
+    answered: BTreeMap<Uuid, Kept>,
 }
 
 impl Market {
@@ -78,12 +88,13 @@ impl Market {
         racing: bool,
     ) -> Result<Vec<Self>, Broken> {
         let unchanged = || Ok(vec![self.clone()]);
-        if let Some((at, first)) = asked.key.and_then(|key| self.answered.get(&key)) {
+        if let Some(kept) = asked.key.and_then(|key| self.answered.get(&key)) {
+            let first = &kept.answer;
             let same = (first.status, &first.body) == (answer.status, &answer.body);
             if same && answer.replayed {
                 return unchanged();
             }
-            if now < at.plus_secs(KEY_SECS) {
+            if !kept.may_be_forgotten {
                 return broken(Promise::Repeat, format!("{answer:?} instead of {first:?}"));
             }
         }
@@ -107,7 +118,8 @@ impl Market {
         if let Some(key) = asked.key
             && answer.status != 403
         {
-            next.answered.insert(key, (now, answer.clone()));
+            let kept = Kept { at: now, answer: answer.clone(), may_be_forgotten: false };
+            next.answered.insert(key, kept);
         }
         Ok(vec![next])
     }
@@ -352,8 +364,9 @@ impl Market {
         };
         let holder = task.holder.clone().unwrap();
         // The coordinator's own clock, and what the client set as the most.
-        let ran = now.since(holder.leased_at).as_secs().min(task.terms.runtime_secs as u64);
-        let seen = Units::from_whole(ran as i64).unwrap();
+        let most = Duration::from_secs(task.terms.runtime_secs as u64);
+        let ran = now.since(holder.leased_at).min(most).as_micros();
+        let seen = Units::from_micros(ran as i64).unwrap();
         let cap = task.terms.max_price.unwrap_or(Amount::from_nanos(i64::MAX));
         let mut price = seen.price(task.unit_price).unwrap().min(cap);
         if let Some(Claim { miner, fence, units }) = claim {
@@ -382,7 +395,11 @@ impl Market {
     }
 
     fn swept(&self, now: Timestamp) -> Vec<Self> {
-        let mut markets = vec![self.clone()];
+        let mut market = self.clone();
+        for kept in market.answered.values_mut() {
+            kept.may_be_forgotten |= kept.at.plus_secs(KEY_SECS) < now;
+        }
+        let mut markets = vec![market];
         for (job, task) in &self.jobs {
             let tasks = task.swept(now);
             markets = markets

@@ -1,7 +1,7 @@
 //! Random histories against a model: whatever clients, miners, time and chance do, at one
-//! coordinator or at two, the promises hold.
+//! coordinator or at two whose clocks differ and are set, the promises hold.
 //!
-//! `MODEL_HISTORIES` says how many per database. A history that fails is made smaller, printed with
+//! `MODEL_HISTORIES` says how many per database, played on all processors. A history that fails is made smaller, printed with
 //! its steps, and its seed is kept in `proptest-regressions/model.txt`, which every run tries first.
 //! `scripts/mutants` shows that broken coordinators do not get past it.
 
@@ -13,11 +13,12 @@ mod steps;
 mod task;
 
 use std::cell::RefCell;
+use std::thread;
 
 use bench::Bench;
 use play::Play;
 use proptest::test_runner::{
-    Config, FileFailurePersistence, TestCaseError, TestCaseResult, TestRunner,
+    Config, FileFailurePersistence, TestCaseError, TestCaseResult, TestError, TestRunner,
 };
 use steps::History;
 use tokio::runtime::{Builder, Runtime};
@@ -78,7 +79,21 @@ async fn play(bench: &Bench, number: u32, history: &History) -> TestCaseResult {
 }
 
 fn histories(engine: Engine) {
-    let cases = std::env::var("MODEL_HISTORIES").map_or(HISTORIES, |text| text.parse().unwrap());
+    let all = std::env::var("MODEL_HISTORIES").map_or(HISTORIES, |text| text.parse().unwrap());
+    // A player and its database mostly wait for each other.
+    let players = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let play = || player(engine, all.div_ceil(players));
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let playing: Vec<_> = (0..players).map(|_| scope.spawn(play)).collect();
+        playing.into_iter().map(|player| player.join().unwrap()).collect()
+    });
+    for outcome in outcomes {
+        outcome.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Plays so many histories on databases of its own.
+fn player(engine: Engine, cases: u32) -> Result<(), TestError<History>> {
     let persistence = FileFailurePersistence::Direct("proptest-regressions/model.txt");
     let default = Config::default();
     let config = Config {
@@ -92,17 +107,14 @@ fn histories(engine: Engine) {
         ..default
     };
     let stage = RefCell::new(None);
-    let outcome = TestRunner::new(config).run(&steps::history(), |history| {
+    TestRunner::new(config).run(&steps::history(), |history| {
         // Whatever a failure leaves behind must not fail the next history.
         let fresh = stage.take().filter(|stage: &Stage| stage.played < PER_BENCH);
         let mut playing = fresh.unwrap_or_else(|| Stage::new(engine));
         playing.play(&history)?;
         stage.replace(Some(playing));
         Ok(())
-    });
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
+    })
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl<'a> Play<'a> {
     /// Everybody is new, and nobody has done anything.
     pub async fn begin(bench: &'a Bench, number: u32) -> Self {
         let app = &bench.app;
+        bench.set_right();
         let prepaid = format!("prepaid{number}");
         let clients = [
             app.client(&format!("issued{number}")).await.key,
@@ -97,7 +98,11 @@ impl<'a> Play<'a> {
     pub async fn take(&mut self, step: &Step) -> Result<(), Broken> {
         let sends: Vec<(usize, Sent)> = match step {
             Step::Wait(secs) => {
-                self.bench.app.advance(*secs);
+                self.bench.wait(*secs);
+                return Ok(());
+            }
+            Step::Set(replica, off_millis) => {
+                self.bench.set_off(*replica, *off_millis);
                 return Ok(());
             }
             Step::One(replica, act) => {
@@ -122,13 +127,15 @@ impl<'a> Play<'a> {
     async fn send(&mut self, sends: &[(usize, Sent)]) -> Result<(), Broken> {
         let answers =
             join_all(sends.iter().map(|(replica, sent)| self.answer(*replica, sent))).await;
-        let now = self.bench.now();
-        let mut answered: Vec<(&Asked, &Answer)> =
-            sends.iter().zip(&answers).map(|((_, sent), answer)| (&sent.asked, answer)).collect();
-        let mut outcome = judge(&self.markets, &answered, now);
+        let mut answered: Vec<Answered<'_>> = sends
+            .iter()
+            .zip(&answers)
+            .map(|((replica, sent), answer)| (&sent.asked, answer, self.bench.now(*replica)))
+            .collect();
+        let mut outcome = judge(&self.markets, &answered);
         if answered.len() > 1 {
             answered.reverse();
-            match (judge(&self.markets, &answered, now), &mut outcome) {
+            match (judge(&self.markets, &answered), &mut outcome) {
                 (Ok(other), Ok(markets)) => markets.extend(other),
                 (other @ Ok(_), Err(_)) => outcome = other,
                 (Err(_), _) => {}
@@ -395,14 +402,14 @@ impl<'a> Play<'a> {
         for miner in 0..3 {
             self.work(miner).await?;
         }
-        for _ in 0..16 {
+        for round in 0..16 {
             if self.jobs.iter().all(|job| self.markets.iter().all(|m| m.jobs[job].has_ended())) {
                 break;
             }
-            self.bench.app.advance(1500);
-            for replica in 0..self.bench.replicas() {
-                self.send(&[(replica, self.sweep())]).await?;
-            }
+            self.bench.wait(1500);
+            // Whichever replica: what one leaves, the other must do.
+            let replica = round % self.bench.replicas();
+            self.send(&[(replica, self.sweep())]).await?;
         }
         for job in self.jobs.clone() {
             self.look(job).await?;
@@ -423,11 +430,11 @@ impl<'a> Play<'a> {
 
     /// A miner that waits gets what is there for it, wherever it was submitted, and is paid.
     async fn work(&mut self, miner: usize) -> Result<(), Broken> {
-        let now = self.bench.now();
+        let replica = self.sent.len() % 2;
+        let now = self.bench.now(replica);
         if self.markets.iter().any(|market| market.can_claim(miner, now).next().is_none()) {
             return Ok(());
         }
-        let replica = self.sent.len() % 2;
         let leases = self.leases.len();
         self.send(&[(replica, self.claim(miner, 20))]).await?;
         if self.leases.len() == leases {
@@ -439,19 +446,18 @@ impl<'a> Play<'a> {
     }
 }
 
+/// What was asked, what was answered, and when, by the clock of who answered.
+type Answered<'a> = (&'a Asked, &'a Answer, Timestamp);
+
 /// The markets that there may be after these answers, in this order.
-fn judge(
-    markets: &[Market],
-    answered: &[(&Asked, &Answer)],
-    now: Timestamp,
-) -> Result<Vec<Market>, Broken> {
+fn judge(markets: &[Market], answered: &[Answered<'_>]) -> Result<Vec<Market>, Broken> {
     let racing = answered.len() > 1;
     let mut markets = markets.to_vec();
-    for (asked, answer) in answered {
+    for (asked, answer, now) in answered {
         let mut next: Vec<Market> = Vec::new();
         let mut why = None;
         for market in &markets {
-            match market.after(asked, answer, now, racing) {
+            match market.after(asked, answer, *now, racing) {
                 Ok(after) => {
                     for market in after {
                         if !next.contains(&market) {

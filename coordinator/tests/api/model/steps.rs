@@ -15,6 +15,8 @@ pub struct History(pub Vec<Step>);
 pub enum Step {
     /// Seconds pass.
     Wait(u64),
+    /// A replica's clock is set: so many milliseconds beside the time from now on.
+    Set(usize, i64),
     /// A request to a replica.
     One(usize, Act),
     /// Two requests at once, each to a replica.
@@ -91,6 +93,9 @@ pub enum Evidence {
 /// What passes between steps: less and more than each of the times that matter.
 const PAUSES: [u64; 12] = [1, 4, 5, 9, 11, 21, 31, 61, 125, 700, 1000, 90_000];
 
+/// How far clocks are off, in milliseconds: as far as those of replicas may be, either way.
+const OFF: [i64; 7] = [-3000, -2000, -700, 0, 700, 2000, 3000];
+
 /// A history.
 pub fn history() -> impl Strategy<Value = History> {
     prop::collection::vec(phrase(), 1..20).prop_map(|phrases| History(phrases.concat()))
@@ -126,6 +131,7 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => select(&PAUSES[..]).prop_map(Step::Wait),
+        2 => (0..2_usize, select(&OFF[..])).prop_map(|(replica, off)| Step::Set(replica, off)),
         12 => (0..2_usize, act()).prop_map(|(replica, act)| Step::One(replica, act)),
         2 => ((0..2_usize, act()), (0..2_usize, act())).prop_map(|(a, b)| Step::Both(a, b)),
         2 => (0..2_usize, 0..2_usize, act()).prop_map(|(a, b, act)| Step::Twice(a, b, act)),

@@ -100,7 +100,9 @@ impl Task {
     /// A lease of somebody who never registered lasts as long as the job may anyway.
     pub fn renew(&mut self, miners: &[Miner], now: Timestamp) {
         if let Some(holder) = self.holder.as_mut().filter(|h| miners[h.miner].registered) {
-            holder.lease.expires_at = now.plus_secs(LEASE_SECS).min(holder.lease.deadline);
+            let renewed = now.plus_secs(LEASE_SECS).min(holder.lease.deadline);
+            // What a miner was told that it has, another clock does not take away.
+            holder.lease.expires_at = holder.lease.expires_at.max(renewed);
         }
     }
 

@@ -46,6 +46,7 @@ pub struct TestApp {
 
 /// A second coordinator on the same database.
 pub struct Replica {
+    pub app: SharedApp,
     pub router: Router,
 }
 
@@ -119,17 +120,22 @@ impl TestApp {
 
     /// Another replica, with connections of its own and the same clock, settings and files.
     pub async fn replica(&self) -> Replica {
+        self.replica_with(self.clock.clone(), self.app.artifacts.clone()).await
+    }
+
+    /// Another replica, with connections, a clock and files of its own and the same settings.
+    pub async fn replica_with(&self, clock: Clock, artifacts: Artifacts) -> Replica {
         let database = self.database.as_ref().expect("replicas share a PostgreSQL");
         let parts = Parts {
             config: (*self.app.config).clone(),
             db: Db::open(&database.url, 4).unwrap(),
-            clock: self.clock.clone(),
+            clock,
             auth: Auth::keys(),
-            artifacts: self.app.artifacts.clone(),
+            artifacts,
             attestor: self.app.attestor.clone(),
         };
         let app = App::start(parts).await.unwrap();
-        Replica { router: router(app) }
+        Replica { router: router(app.clone()), app }
     }
 
     pub fn engine(&self) -> Engine {

@@ -6,7 +6,7 @@ pub mod document;
 mod http;
 mod miner;
 
-pub use app::{Engine, PostgresDatabase, TestApp};
+pub use app::{Engine, PostgresDatabase, Replica, TestApp};
 pub use client::Client;
 pub use http::{Reply, Request};
 pub use miner::{TestMiner, proven};
