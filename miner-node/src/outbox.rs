@@ -63,6 +63,10 @@ struct Entry {
     delivery: Delivery,
     due: Instant,
     backoff: Backoff,
+    /// How often it was sent in vain.
+    tries: u32,
+    /// Whether the last time there was no answer at all.
+    cut_off: bool,
     settled: Option<oneshot::Sender<Settled>>,
 }
 
@@ -92,6 +96,7 @@ pub struct Outbox {
     entries: Mutex<BTreeMap<JobId, Entry>>,
     changed: Notify,
     answered: Notify,
+    tried: Notify,
 }
 
 impl Outbox {
@@ -124,6 +129,8 @@ impl Outbox {
             delivery: Delivery { dir, report },
             due: Instant::now(),
             backoff: Backoff::standard(),
+            tries: 0,
+            cut_off: false,
             settled: Some(settled),
         };
         self.lock().insert(entry.delivery.report.job_id, entry);
@@ -141,8 +148,10 @@ impl Outbox {
             write_json(&old.dir.report_file(), &report)?;
             entry.delivery.report = report;
             entry.due = Instant::now();
+            entry.cut_off = false;
         }
         drop(entries);
+        self.tried.notify_waiters();
         self.changed.notify_one();
         Ok(())
     }
@@ -154,18 +163,50 @@ impl Outbox {
         entries.values().filter(|entry| entry.due <= now).map(|e| e.delivery.clone()).collect()
     }
 
-    /// Tries again later: after the entry's own pause, at least `least`.
+    /// Tries again later: after the entry's own pause, at least `least`. `cut_off` says that there
+    /// was no answer at all.
     pub fn postpone(
         &self,
         report: &Report,
         least: Option<Duration>,
+        cut_off: bool,
         random: u32,
     ) -> Option<Duration> {
         let mut entries = self.lock();
         let entry = current(&mut entries, report)?;
         let pause = entry.backoff.pause(least, random);
         entry.due = Instant::now() + pause;
+        entry.tries = entry.tries.saturating_add(1);
+        entry.cut_off = cut_off;
+        drop(entries);
+        self.tried.notify_waiters();
         Some(pause)
+    }
+
+    /// Has everything sent once more that got no answer, and waits until each was tried. Says
+    /// whether all of it got one.
+    pub async fn reconnect(&self) -> bool {
+        let now = Instant::now();
+        let mut waiting = Vec::new();
+        for (id, entry) in self.lock().iter_mut().filter(|(_, entry)| entry.cut_off) {
+            entry.due = now;
+            waiting.push((*id, entry.tries));
+        }
+        if waiting.is_empty() {
+            return true;
+        }
+        self.changed.notify_one();
+        let untried = |(id, tries): &(JobId, u32)| {
+            self.lock().get(id).is_some_and(|entry| entry.cut_off && entry.tries == *tries)
+        };
+        loop {
+            let tried = self.tried.notified();
+            if !waiting.iter().any(untried) {
+                break;
+            }
+            tried.await;
+        }
+        !self.lock().values().any(|entry| entry.cut_off)
     }
 
     /// Tries everything at once, for example because the node is about to end.
@@ -182,6 +223,7 @@ impl Outbox {
         current(&mut entries, report)?;
         let entry = entries.remove(&report.job_id)?;
         drop(entries);
+        self.tried.notify_waiters();
         self.answered.notify_one();
         Some(Waiting(entry.settled))
     }
@@ -189,6 +231,7 @@ impl Outbox {
     /// Forgets a report because its job was leased anew.
     pub fn forget(&self, id: JobId) {
         self.lock().remove(&id);
+        self.tried.notify_waiters();
     }
 
     /// Whether everything is answered.
@@ -265,13 +308,35 @@ mod tests {
         let settled = put(&outbox, &dir);
         assert_eq!(read_json::<Report>(&dir.report_file()).unwrap(), report());
         assert_eq!(outbox.due().len(), 1);
-        let pause = outbox.postpone(&report(), None, 0).unwrap();
+        let pause = outbox.postpone(&report(), None, true, 0).unwrap();
         assert!(outbox.due().is_empty() && !outbox.is_empty());
         tokio::time::advance(pause).await;
         assert_eq!(outbox.due()[0].report, report());
         outbox.settle(&report()).unwrap().tell(Settled::Failed);
         assert!(outbox.is_empty());
         assert_eq!(settled.await, Ok(Settled::Failed));
+    }
+
+    #[tokio::test]
+    async fn what_got_no_answer_is_sent_again_before_anything_else() {
+        let (_root, dir) = job_dir();
+        let outbox = Outbox::default();
+        let _settled = put(&outbox, &dir);
+        assert!(outbox.reconnect().await, "nothing was sent in vain yet");
+        outbox.postpone(&report(), None, true, 0).unwrap();
+        assert!(outbox.due().is_empty());
+        let still_cut_off = async {
+            outbox.wait().await;
+            assert_eq!(outbox.due().len(), 1);
+            outbox.postpone(&report(), None, true, 0).unwrap();
+        };
+        assert!(!tokio::join!(outbox.reconnect(), still_cut_off).0);
+        let answered = async {
+            outbox.wait().await;
+            // An answer, though none that ends it.
+            outbox.postpone(&report(), None, false, 0).unwrap();
+        };
+        assert!(tokio::join!(outbox.reconnect(), answered).0);
     }
 
     #[test]
@@ -281,7 +346,7 @@ mod tests {
         drop(put(&outbox, &dir));
         let older = Report { idempotency_key: "older".to_owned(), ..report() };
         assert!(outbox.settle(&older).is_none());
-        assert!(outbox.postpone(&older, None, 0).is_none());
+        assert!(outbox.postpone(&older, None, true, 0).is_none());
         assert_eq!(outbox.due().len(), 1);
     }
 

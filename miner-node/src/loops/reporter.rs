@@ -122,7 +122,8 @@ fn heed(node: &Node, delivery: &Delivery, error: &CallError) {
             };
         }
     };
-    if let Some(pause) = node.outbox.postpone(report, least, node.random_u32()) {
+    let cut_off = matches!(error, CallError::Unreachable(_));
+    if let Some(pause) = node.outbox.postpone(report, least, cut_off, node.random_u32()) {
         warn!(
             event = "report_delayed", job_id = %id,
             "report about {id} not delivered, again in {:.1} s: {error}", pause.as_secs_f64()
@@ -134,7 +135,7 @@ fn replace(node: &Node, old: &Delivery, body: Body) {
     let report = Report { body, idempotency_key: node.uuid(), ..old.report.clone() };
     if let Err(error) = node.outbox.replace(old, report) {
         error!(event = "report_lost", job_id = %old.report.job_id, "{error}");
-        node.outbox.postpone(&old.report, None, node.random_u32());
+        node.outbox.postpone(&old.report, None, false, node.random_u32());
     }
 }
 

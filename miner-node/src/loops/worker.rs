@@ -111,6 +111,12 @@ impl Worker {
 
     async fn ask(&mut self) -> Option<Job> {
         let node = &self.node;
+        // After a cut, results go first: a job whose lease has lapsed would be handed out again, and
+        // the finished result would count for nothing.
+        if !node.outbox.reconnect().await {
+            sleep(self.backoff.pause(None, node.random_u32())).await;
+            return None;
+        }
         let poll = &node.config.poll;
         let wait = Duration::from_secs(poll.wait_s.min(30).into());
         let asked = Instant::now();

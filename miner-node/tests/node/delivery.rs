@@ -45,6 +45,27 @@ async fn a_coordinator_that_is_away_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
+async fn after_a_cut_results_are_delivered_before_work_is_asked_for() {
+    let mut rig = Rig::with_faults(json!([
+        {"route": "POST /v1/miner/proof", "count": 2, "drop": true},
+        {"route": "GET /v1/miner/next", "from": 2, "count": 1, "drop": true},
+    ]))
+    .await;
+    rig.config.resources.max_concurrency = Some(1);
+    rig.config.poll.wait_s = 0;
+    let id = rig.submit_script("true").await;
+    let node = rig.run().await;
+    rig.until_phase(id, "DONE").await;
+    node.end().await;
+    let answers = rig.mock.journal.all(|call| {
+        call.is("POST /v1/miner/proof") || (call.is("GET /v1/miner/next") && call.status == 204)
+    });
+    let first_poll = answers.iter().position(|call| call.is("GET /v1/miner/next"));
+    let accepted = answers.iter().position(|call| call.status == 201).unwrap();
+    assert!(first_poll.is_none_or(|poll| poll > accepted), "{answers:?}");
+}
+
+#[tokio::test]
 async fn a_claim_above_the_ceiling_is_lowered_and_signed_again() {
     let rig = Rig::new().await;
     let node = rig.run().await;
