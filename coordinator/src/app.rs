@@ -156,6 +156,13 @@ impl Clock {
             micros.fetch_add(i64::try_from(by.as_micros()).unwrap_or(0), Ordering::SeqCst);
         }
     }
+
+    /// Sets a manual clock back, as somebody may do with a machine's; the machine's own stays.
+    pub fn set_back(&self, by: Duration) {
+        if let Self::Manual(micros) = self {
+            micros.fetch_sub(i64::try_from(by.as_micros()).unwrap_or(0), Ordering::SeqCst);
+        }
+    }
 }
 
 /// 128 random bits.

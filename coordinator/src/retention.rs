@@ -67,6 +67,9 @@ impl Retention {
     /// Where the database does; the next time does what this one left.
     pub async fn tick(&mut self, app: &App) -> Result<(), DbError> {
         let now = app.now();
+        // Where the clock was set back, nothing waits until it is there again.
+        self.looked_at = self.looked_at.min(now);
+        self.cleared_at = self.cleared_at.map(|last| last.min(now));
         if now < self.looked_at.plus_secs(OUTPUTS_SECS) {
             return Ok(());
         }

@@ -72,6 +72,9 @@ impl Sweeper {
     /// Where the database does; the next sweep does what this one left.
     pub async fn tick(&mut self, app: &App) -> Result<(), DbError> {
         let now = app.now();
+        // Where the clock was set back, nothing waits until it is there again.
+        self.listening_since = self.listening_since.min(now);
+        self.tidied_at = self.tidied_at.min(now);
         if now > self.swept_at.plus_secs(GAP_SECS) {
             self.listening_since = now;
         }

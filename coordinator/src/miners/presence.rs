@@ -175,7 +175,7 @@ impl Presence {
     pub async fn flush(&self) -> Result<(), DbError> {
         let now = self.clock.now();
         let refreshed_at = self.lock().refreshed_at;
-        if refreshed_at.is_none_or(|at| now.since(at) >= MAX_AGE) {
+        if refreshed_at.is_none_or(|at| now < at || now.since(at) >= MAX_AGE) {
             self.refresh().await?;
             self.lock().prune(now);
         }
@@ -239,7 +239,8 @@ impl Presence {
 
 impl Entry {
     fn is_fresh(&self, now: Timestamp) -> bool {
-        now.since(self.read_at) <= MAX_AGE
+        // A clock that went back makes nothing fresh for ever.
+        self.read_at <= now && now.since(self.read_at) <= MAX_AGE
     }
 
     /// What is to be written of it.
@@ -390,6 +391,16 @@ mod tests {
         drain_in_the_database(&presence, &miner).await;
         presence.forget(miner.no);
         assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_went_back_makes_nothing_fresh() {
+        let (presence, clock, miner) = presence().await;
+        clock.set_back(Duration::from_secs(3600));
+        drain_in_the_database(&presence, &miner).await;
+        assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+        presence.flush().await.unwrap();
+        assert_eq!(presence.lock().refreshed_at, Some(clock.now()));
     }
 
     #[tokio::test]

@@ -233,6 +233,23 @@ on_both_engines! {
         assert_eq!(client.job(id).await.state, JobState::Queued);
     }
 
+    async fn a_clock_that_was_set_back_keeps_no_lease_alive(app: TestApp) {
+        let app = TestApp::with(app.engine(), |config| config.leases.start_grace_secs = 15).await;
+        app.sweep().await;
+        app.clock.set_back(Duration::from_secs(3600));
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit_any().await;
+        miner.ack(&miner.take().await).await.expect(200);
+        for _ in 0..8 {
+            app.sweep().await;
+            assert_eq!(client.job(id).await.state, JobState::Running);
+            app.advance(4);
+        }
+        app.sweep().await;
+        assert_eq!(client.job(id).await.state, JobState::Queued);
+    }
+
     async fn jobs_that_a_miner_denied_do_not_stand_in_front_of_others(app: TestApp) {
         let client = app.client("c1").await;
         let (picky, busy) = (app.registered("m1").await, app.registered("m2").await);

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use coordinator::app::{App, Parts};
+use coordinator::app::{App, Clock, Parts};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
 use coordinator::db::Args;
 use coordinator::dispatch::store::{self, Grant};
 use coordinator::router::router;
 use ed25519_dalek::SigningKey;
+use protocol::miner::Acked;
 use protocol::{ErrorCode, Job, JobState};
+use serde_json::json;
 
 use crate::support::{Engine, Request, TestApp};
 
@@ -90,4 +92,20 @@ async fn a_cancellation_that_waits_for_a_claim_finds_the_new_holder() {
     let (reply, ()) = tokio::join!(client.cancel(id), committing);
     reply.expect(200);
     assert_eq!(client.job(id).await.state, JobState::Canceled);
+}
+
+#[tokio::test]
+async fn a_replica_whose_clock_is_behind_takes_nothing_from_a_lease() {
+    let one = TestApp::postgres().await;
+    let behind = Clock::manual(one.clock.now());
+    behind.set_back(Duration::from_secs(3));
+    let other = one.replica_with(behind, Artifacts::memory()).await.router;
+    one.client("c1").await.submit_any().await;
+    let miner = one.registered("m1").await;
+    let job = miner.take().await;
+    let acked: Acked = miner.ack(&job).await.expect(200).json();
+    let path = format!("/v1/miner/jobs/{}/ack", job.id);
+    let again = Request::post(&path, json!({"lease_token": job.lease.token})).key(&miner.key);
+    let again: Acked = again.send_to(&other).await.expect(200).json();
+    assert_eq!(again.lease, acked.lease);
 }
