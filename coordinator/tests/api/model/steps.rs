@@ -116,9 +116,10 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
             let submit = Act::Submit { prepaid, terms, keyed: false };
             vec![Step::One(0, submit), Step::One(0, Act::Claim { miner })]
         }),
-        // A miner loses its lease, or gives up, and gets the same job again.
-        2 => (0..3_usize, select(&PAUSES[3..8]), evidence()).prop_map(|(miner, secs, evidence)| {
-            let (lease, by, keyed) = (0, By::Holder, false);
+        // A miner loses its lease, or gives up, gets the same job again, and speaks under the lease
+        // that it has or under the one before.
+        3 => (0..3_usize, select(&PAUSES[3..8]), 0..2_usize, evidence()).prop_map(|(miner, secs, lease, evidence)| {
+            let (by, keyed) = (By::Holder, false);
             let prove = Act::Prove { lease, by, output: false, evidence, keyed };
             let again = [Act::Claim { miner }, Act::Sweep, Act::Claim { miner }, prove];
             let mut steps: Vec<Step> = again.into_iter().map(|act| Step::One(0, act)).collect();
