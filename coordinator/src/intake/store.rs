@@ -7,7 +7,7 @@ use protocol::job::SlotKind;
 use protocol::{Amount, ErrorCode, JobId, JobState, Name, Sha256Hex, Timestamp};
 use serde_json::json;
 
-use super::rank::Share;
+use super::rank::{Place, Share};
 use super::{Draft, Submission};
 use crate::app;
 use crate::config::Config;
@@ -47,7 +47,8 @@ pub(super) struct Rules<'a> {
 /// A client, locked.
 struct Client {
     prepaid: bool,
-    share: Share,
+    cpu: Share,
+    gpu: Share,
     /// Jobs in the queue and at work, where somebody wants to know.
     live: u64,
     /// Jobs submitted today.
@@ -65,7 +66,7 @@ struct Budget {
 struct Row<'a> {
     id: JobId,
     class_id: i32,
-    rank: i64,
+    place: Place,
     hold: Amount,
     /// The most that paying it can issue.
     issue_most: Amount,
@@ -115,12 +116,12 @@ pub(super) async fn take_in(
                 }
                 client.live += 1;
                 client.today += 1;
-                let rank = client.share.next(
+                let place = client.share(draft.needs.slot).next(
                     served.get(&class_id).copied().unwrap_or(now.micros()),
                     draft.max_runtime_s,
                     draft.priority,
                 );
-                Ok(Row { id, class_id, rank, hold, issue_most, draft })
+                Ok(Row { id, class_id, place, hold, issue_most, draft })
             });
         views.push(admitted.map(|row| {
             let view = view(&row);
@@ -139,6 +140,15 @@ pub(super) async fn take_in(
     book.write(tx, now).await?;
     let classes = rows.iter().map(|row| row.class_id).collect();
     Ok(Taken { views, classes, new_classes })
+}
+
+impl Client {
+    const fn share(&mut self, kind: SlotKind) -> &mut Share {
+        match kind {
+            SlotKind::Cpu => &mut self.cpu,
+            SlotKind::Gpu => &mut self.gpu,
+        }
+    }
 }
 
 impl Taken {
@@ -209,8 +219,9 @@ pub(super) async fn check(
     submission: &Submission,
 ) -> Result<Result<(), ApiError>, DbError> {
     let unknown = unknown_inputs(tx, &[submission]).await?;
-    let sql = "select client_id, funding, weight, last_rank, day, day_jobs from clients
-               where client_id = $1";
+    let sql = "select client_id, funding, weight, last_rank, last_gpu_rank,
+             forgone_rank, forgone_gpu_rank, day, day_jobs
+               from clients where client_id = $1";
     let name = &submission.client;
     let row = tx.row(sql, Args::new().with(name.as_str())).await?;
     let mut clients: BTreeMap<Name, Client> =
@@ -307,9 +318,9 @@ async fn first_of(
 }
 
 /// Where a kind of slot starts of which nothing was handed out here: at the first that waits, else
-/// now. Where nothing waits at all, what clients used may run ahead of the clock: all of them start
+/// now. Where nothing of it waits, what clients used may run ahead of the clock: all of them start
 /// at the end of that, so that none stands in front for having come last. It looks at all clients,
-/// but only until the first job is in the queue.
+/// but only until the first of these jobs is in the queue.
 async fn start_of(tx: &mut Tx, now: Timestamp, kind: SlotKind) -> Result<i64, DbError> {
     let sql = "select min(foremost) as foremost from (
                    select (select min(q.rank) from queue q
@@ -321,8 +332,10 @@ async fn start_of(tx: &mut Tx, now: Timestamp, kind: SlotKind) -> Result<i64, Db
     if let Some(first) = first {
         return Ok(first);
     }
-    let sql = "select max(last_rank) as last from clients
-               where not exists (select 1 from queue where state = 'QUEUED')";
+    let sql = match kind {
+        SlotKind::Cpu => "select max(last_rank) as last from clients",
+        SlotKind::Gpu => "select max(last_gpu_rank) as last from clients",
+    };
     let row = tx.row(sql, Args::new()).await?;
     let last: Option<i64> = row.map_or(Ok(None), |row| row.get("last"))?;
     Ok(now.micros().max(last.unwrap_or(0)))
@@ -366,10 +379,12 @@ async fn lock_clients(
     let names: BTreeSet<&str> = submissions.iter().map(|s| s.client.as_str()).collect();
     let names = Rows::list(tx.engine(), names);
     let sql = tx.either(
-        "select client_id, funding, weight, last_rank, day, day_jobs from clients
+        "select client_id, funding, weight, last_rank, last_gpu_rank,
+             forgone_rank, forgone_gpu_rank, day, day_jobs from clients
          where client_id in (select v from jsonb_to_recordset($1) as r(v text))
          order by client_id for no key update",
-        "select client_id, funding, weight, last_rank, day, day_jobs from clients
+        "select client_id, funding, weight, last_rank, last_gpu_rank,
+             forgone_rank, forgone_gpu_rank, day, day_jobs from clients
          where client_id in (select value ->> 'v' from json_each($1))",
     );
     let mut clients = BTreeMap::new();
@@ -392,7 +407,12 @@ fn client(row: &DbRow, rules: &Rules<'_>) -> Result<(Name, Client), DbError> {
     };
     let client = Client {
         prepaid: row.get::<String>("funding")? == "prepaid",
-        share: Share { weight, last_rank: row.get("last_rank")? },
+        cpu: Share { weight, last_rank: row.get("last_rank")?, forgone: row.get("forgone_rank")? },
+        gpu: Share {
+            weight,
+            last_rank: row.get("last_gpu_rank")?,
+            forgone: row.get("forgone_gpu_rank")?,
+        },
         live: 0,
         today: if today { submitted } else { 0 },
     };
@@ -435,19 +455,74 @@ async fn save_clients(
     for (name, client) in clients {
         rows.row()
             .set("client_id", name.as_str())
-            .set("last_rank", client.share.last_rank)
+            .set("last_rank", client.cpu.last_rank)
+            .set("last_gpu_rank", client.gpu.last_rank)
+            .set("forgone_rank", client.cpu.forgone)
+            .set("forgone_gpu_rank", client.gpu.forgone)
             .set("day_jobs", i32::try_from(client.today).unwrap_or(i32::MAX))
             .done();
     }
     let sql = tx.either(
-        "update clients c set last_rank = r.last_rank, day = $2, day_jobs = r.day_jobs
-         from jsonb_to_recordset($1) as r(client_id text, last_rank bigint, day_jobs int)
+        "update clients c set last_rank = r.last_rank, last_gpu_rank = r.last_gpu_rank,
+             forgone_rank = r.forgone_rank, forgone_gpu_rank = r.forgone_gpu_rank,
+             day = $2, day_jobs = r.day_jobs
+         from jsonb_to_recordset($1) as r(client_id text, last_rank bigint, last_gpu_rank bigint,
+             forgone_rank bigint, forgone_gpu_rank bigint, day_jobs int)
          where c.client_id = r.client_id",
-        "update clients set last_rank = r.value ->> 'last_rank', day = $2,
-             day_jobs = r.value ->> 'day_jobs'
+        "update clients set last_rank = r.value ->> 'last_rank',
+             last_gpu_rank = r.value ->> 'last_gpu_rank',
+             forgone_rank = r.value ->> 'forgone_rank',
+             forgone_gpu_rank = r.value ->> 'forgone_gpu_rank',
+             day = $2, day_jobs = r.value ->> 'day_jobs'
          from json_each($1) r where client_id = r.value ->> 'client_id'",
     );
     tx.execute(sql, Args::new().with_rows(rows).with(now.day())).await?;
+    Ok(())
+}
+
+/// A job was canceled that nobody had: its client's share gets back what it took, as far as nothing
+/// stands behind it.
+///
+/// # Errors
+/// Where the database does.
+pub async fn give_back(tx: &mut Tx, job: JobId) -> Result<(), DbError> {
+    let sql = "select client_id, slot, rank_cost from jobs where job_id = $1";
+    let Some(row) = tx.row(sql, Args::new().with(job)).await? else { return Ok(()) };
+    let (client, slot): (String, String) = (row.get("client_id")?, row.get("slot")?);
+    let cost: i64 = row.get("rank_cost")?;
+    let gpu = slot == SlotKind::Gpu.as_str();
+    // Nobody reserves anything until the transaction ends.
+    let sql = match (gpu, tx.engine()) {
+        (false, Engine::Postgres) => {
+            "select last_rank as last, forgone_rank as forgone from clients
+             where client_id = $1 for no key update"
+        }
+        (true, Engine::Postgres) => {
+            "select last_gpu_rank as last, forgone_gpu_rank as forgone from clients
+             where client_id = $1 for no key update"
+        }
+        (false, Engine::Sqlite) => {
+            "select last_rank as last, forgone_rank as forgone from clients where client_id = $1"
+        }
+        (true, Engine::Sqlite) => {
+            "select last_gpu_rank as last, forgone_gpu_rank as forgone from clients
+             where client_id = $1"
+        }
+    };
+    let Some(row) = tx.row(sql, Args::new().with(client.as_str())).await? else { return Ok(()) };
+    let (last_rank, forgone) = (row.get("last")?, row.get("forgone")?);
+    // The weight is in the cost already.
+    let mut share = Share { weight: 1, last_rank, forgone };
+    let sql = "select coalesce(max(reserved_rank), 0) as live from jobs
+               where client_id = $1 and slot = $2 and outcome is null";
+    let row = tx.row(sql, Args::new().with(client.as_str()).with(slot)).await?;
+    share.give_back(cost, row.map_or(Ok(0), |row| row.get("live"))?);
+    let sql = if gpu {
+        "update clients set last_gpu_rank = $2, forgone_gpu_rank = $3 where client_id = $1"
+    } else {
+        "update clients set last_rank = $2, forgone_rank = $3 where client_id = $1"
+    };
+    tx.execute(sql, Args::new().with(client).with(share.last_rank).with(share.forgone)).await?;
     Ok(())
 }
 
@@ -666,6 +741,9 @@ async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
             .set("fee_bp", i32::from(job.draft.fee_bp))
             .set("bonus", job.draft.bonus.map(|bonus| json!(bonus)))
             .set("issue_most", job.issue_most)
+            .set("slot", job.draft.needs.slot.as_str())
+            .set("rank_cost", job.place.cost)
+            .set("reserved_rank", job.place.reserved)
             .set("priority", i32::from(job.draft.priority))
             .set("created_at", spec.created_at)
             .set("expires_at", spec.expires_at)
@@ -675,19 +753,24 @@ async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
     }
     let sql = tx.either(
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                           hold, fee_bp, bonus, issue_most, priority, created_at, expires_at)
+                           hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
+                           priority, created_at, expires_at)
          select job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                hold, fee_bp, bonus, issue_most, priority, created_at, expires_at
+                hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
+                           priority, created_at, expires_at
          from jsonb_to_recordset($1) as r(job_id uuid, client_id text, workload text, class_id int,
              unit_type text, unit_price bigint, max_price bigint, hold bigint, fee_bp smallint,
-             bonus jsonb, issue_most bigint, priority smallint, created_at timestamptz,
+             bonus jsonb, issue_most bigint, slot text, rank_cost bigint,
+             reserved_rank bigint, priority smallint, created_at timestamptz,
              expires_at timestamptz)",
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                           hold, fee_bp, bonus, issue_most, priority, created_at, expires_at)
+                           hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
+                           priority, created_at, expires_at)
          select value ->> 'job_id', value ->> 'client_id', value ->> 'workload',
                 value ->> 'class_id', value ->> 'unit_type', value ->> 'unit_price',
                 value ->> 'max_price', value ->> 'hold', value ->> 'fee_bp', value ->> 'bonus',
-                value ->> 'issue_most', value ->> 'priority',
+                value ->> 'issue_most', value ->> 'slot', value ->> 'rank_cost',
+                value ->> 'reserved_rank', value ->> 'priority',
                 value ->> 'created_at', value ->> 'expires_at'
          from json_each($1)",
     );
@@ -712,7 +795,7 @@ async fn insert_queue(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbError> {
         rows.row()
             .set("job_id", job.id)
             .set("class_id", job.class_id)
-            .set("rank", job.rank)
+            .set("rank", job.place.rank)
             .set("expires_at", job.draft.spec.expires_at)
             .set("max_attempts", i32::try_from(job.draft.max_attempts).unwrap_or(1))
             .set("max_runtime_s", i32::try_from(job.draft.max_runtime_s).unwrap_or(i32::MAX))

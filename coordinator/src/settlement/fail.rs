@@ -20,6 +20,7 @@ use crate::dispatch::matching::{self, Needs};
 use crate::dispatch::store::{self as queue, LeaseRow};
 use crate::dispatch::{leases, why};
 use crate::error::ApiError;
+use crate::intake;
 
 /// How much of a failed attempt's log is kept, in bytes: nobody gets results for nothing.
 const LOGS_TAIL_BYTES: usize = 4096;
@@ -280,8 +281,12 @@ async fn canceled(app: &App, tx: &mut Tx, client: &Name, job_id: JobId) -> Said<
     };
     let outcome = JobState::Canceled;
     let error = Some((FailureCode::Canceled.to_string(), "canceled by its client".to_owned()));
+    let nobody_had_it = row.fence == 0;
     let ending = Ending { row, outcome, error, logs_tail: None, receipt_id: None };
     store::end(tx, app.now(), &[ending]).await?;
+    if nobody_had_it {
+        intake::give_back(tx, job_id).await?;
+    }
     Ok(Ok(Canceled { job_id, state: outcome }))
 }
 

@@ -171,4 +171,85 @@ on_both_engines! {
         let second = many.submit_any().await;
         assert_eq!(rank(&app.app.db, second).await, ahead + 2 * STEP);
     }
+
+    async fn a_canceled_burst_counts_for_nothing(app: TestApp) {
+        let (one, db) = (app.client("one").await, &app.app.db);
+        let miner = app.registered("m1").await;
+        let kept = one.submit_any().await;
+        let start = rank(db, kept).await;
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let mut burst = Vec::new();
+            for priority in [0, 9, 0, 5] {
+                burst.push(one.submit(json!({"workload": "hash", "priority": priority})).await);
+            }
+            for n in order {
+                one.cancel(burst[n]).await.expect(200);
+            }
+            let next = one.submit_any().await;
+            assert_eq!(rank(db, next).await, start + STEP, "{order:?}");
+            one.cancel(next).await.expect(200);
+        }
+        // What a miner had counts, whoever ended it.
+        let job = miner.take().await;
+        assert_eq!(job.id, kept);
+        one.cancel(kept).await.expect(200);
+        let next = one.submit_any().await;
+        assert_eq!(rank(db, next).await, start + STEP);
+    }
+
+    async fn what_stands_behind_a_canceled_job_keeps_its_place(app: TestApp) {
+        let (one, db) = (app.client("one").await, &app.app.db);
+        let mut jobs = Vec::new();
+        for _ in 0..5 {
+            jobs.push(one.submit_any().await);
+        }
+        let third = rank(db, jobs[2]).await;
+        for n in [0, 3, 4] {
+            one.cancel(jobs[n]).await.expect(200);
+        }
+        assert_eq!(rank(db, jobs[2]).await, third);
+        let next = one.submit_any().await;
+        assert_eq!(rank(db, next).await, third + STEP);
+        // It holds what was given away before it came.
+        one.cancel(jobs[1]).await.expect(200);
+        one.cancel(jobs[2]).await.expect(200);
+        let last = one.submit_any().await;
+        assert_eq!(rank(db, last).await, third + 2 * STEP);
+    }
+
+    async fn work_for_processors_takes_nothing_from_the_share_of_gpus(app: TestApp) {
+        let (one, other) = (app.client("one").await, app.client("other").await);
+        let db = &app.app.db;
+        let mut last = one.submit_any().await;
+        let first = rank(db, last).await;
+        for _ in 0..9 {
+            last = one.submit_any().await;
+        }
+        let gpu = || json!({"workload": "hash", "constraints": {"gpu": true}});
+        let gpus = [one.submit(gpu()).await, one.submit(gpu()).await, other.submit(gpu()).await];
+        // The first is where the first for processors is, the second behind it, and whoever comes
+        // then starts where the first waits.
+        let mut ranks = Vec::new();
+        for job in gpus {
+            ranks.push(rank(db, job).await);
+        }
+        assert_eq!(ranks, [first, first + STEP, first + STEP]);
+        one.cancel(gpus[0]).await.expect(200);
+        one.cancel(gpus[1]).await.expect(200);
+        let next = one.submit_any().await;
+        assert_eq!(rank(db, next).await, rank(db, last).await + STEP);
+    }
+
+    async fn an_empty_queue_of_one_kind_starts_where_its_clients_are(app: TestApp) {
+        let (many, late) = (app.client("many").await, app.client("late").await);
+        let ahead = app.app.now().micros() + 1_000 * STEP;
+        let mut tx = app.app.db.write().await.unwrap();
+        let sql = "update clients set last_gpu_rank = $1 where client_id = 'many'";
+        tx.execute(sql, Args::new().with(ahead)).await.unwrap();
+        tx.commit().await.unwrap();
+        // Jobs for processors wait, and say nothing of GPUs.
+        many.submit_any().await;
+        let first = late.submit(json!({"workload": "hash", "constraints": {"gpu": true}})).await;
+        assert_eq!(rank(&app.app.db, first).await, ahead + STEP);
+    }
 }
