@@ -1,0 +1,305 @@
+//! What can be claimed, and by whom; leases granted and taken back.
+
+use std::collections::{BTreeMap, HashSet};
+
+use protocol::job::{Lease, SlotKind};
+use protocol::{JobId, LeaseToken, Timestamp};
+use serde_json::json;
+
+use super::small;
+use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
+use crate::dispatch::deal::Candidate;
+
+/// A lease to be granted.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Of which job.
+    pub job_id: JobId,
+    /// To whom.
+    pub miner_no: i64,
+    /// It never registered: it cannot present the token.
+    pub tokenless: bool,
+    /// The secret of the lease.
+    pub token: LeaseToken,
+    /// When it lapses unless renewed.
+    pub expires_at: Timestamp,
+    /// Past which it is not renewed.
+    pub deadline: Timestamp,
+}
+
+/// A job in a miner's hands.
+#[derive(Debug, Clone)]
+pub struct HeldJob {
+    /// The job.
+    pub job_id: JobId,
+    /// Who holds it.
+    pub miner_no: i64,
+    /// On which kind of slot.
+    pub slot: SlotKind,
+    /// Its chargeable try.
+    pub attempt: u32,
+    /// The number of its last event.
+    pub event_seq: i32,
+    /// The lease.
+    pub lease: Lease,
+}
+
+/// What some miners hold.
+///
+/// # Errors
+/// Where the database does.
+pub async fn held_by(
+    tx: &mut Tx,
+    miners: impl IntoIterator<Item = i64>,
+) -> Result<Vec<HeldJob>, DbError> {
+    let miners = Rows::list(tx.engine(), miners);
+    let sql = tx.either(
+        "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
+                q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
+         from queue q join classes c on c.class_id = q.class_id
+         where q.miner_no in (select v from jsonb_to_recordset($1) as r(v bigint))
+           and q.state in ('ASSIGNED', 'RUNNING')",
+        "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
+                q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
+         from queue q join classes c on c.class_id = q.class_id
+         where q.miner_no in (select value ->> 'v' from json_each($1))
+           and q.state in ('ASSIGNED', 'RUNNING')",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
+    rows.iter().map(held_job).collect()
+}
+
+fn held_job(row: &Row) -> Result<HeldJob, DbError> {
+    Ok(HeldJob {
+        job_id: row.get("job_id")?,
+        miner_no: row.get("miner_no")?,
+        slot: row.word("slot")?,
+        attempt: small(row, "attempt")?,
+        event_seq: row.get("event_seq")?,
+        lease: Lease {
+            token: row.get("lease_token")?,
+            fence: row.get("fence")?,
+            expires_at: row.get("lease_expires_at")?,
+            deadline: row.get("deadline_at")?,
+        },
+    })
+}
+
+/// What is wanted of a class.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// How many jobs at most.
+    pub most: i64,
+    /// For which miners.
+    pub miners: Vec<i64>,
+}
+
+/// Locks miners for the length of the transaction; returns those that nobody else has locked.
+/// Without it, two replicas could hand one miner more than it runs at once.
+///
+/// # Errors
+/// Where the database does.
+pub async fn lock_miners(
+    tx: &mut Tx,
+    miners: impl IntoIterator<Item = i64>,
+) -> Result<HashSet<i64>, DbError> {
+    if tx.engine() == Engine::Sqlite {
+        return Ok(miners.into_iter().collect());
+    }
+    let miners = Rows::list(tx.engine(), miners);
+    // The first number only keeps these locks apart from others of ours.
+    let sql = "select v from jsonb_to_recordset($1) as r(v bigint)
+               where pg_try_advisory_xact_lock(4, (v % 2147483647)::int)";
+    let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
+    rows.iter().map(|row| row.get("v")).collect()
+}
+
+/// The first queued jobs of each class, by rank: at most as many as wanted of it, and none that
+/// exclude all who want them.
+///
+/// Nothing is locked: who takes one locks it then, and finds out whether it is still there.
+///
+/// # Errors
+/// Where the database does.
+pub async fn candidates(
+    tx: &mut Tx,
+    now: Timestamp,
+    wanted: &BTreeMap<i32, Wanted>,
+) -> Result<Vec<Candidate>, DbError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = tx.either(
+        "select q.job_id, q.class_id, q.rank, q.excluded, q.max_runtime_s
+         from jsonb_to_recordset($1) as w(class_id int, most bigint, miners jsonb)
+         cross join lateral (
+             select job_id, class_id, rank, excluded, max_runtime_s from queue
+             where class_id = w.class_id and state = 'QUEUED' and expires_at > $2
+               and (excluded = '[]' or not excluded @> w.miners)
+             order by rank limit w.most) q",
+        // SQLite has no lateral join; with one writer, one class after the other is as good.
+        "select job_id, class_id, rank, excluded, max_runtime_s from queue
+         where class_id = $1 and state = 'QUEUED' and expires_at > $2
+           and (excluded = '[]' or exists (
+               select 1 from json_each($4) m
+               where m.value not in (select x.value from json_each(excluded) x)))
+         order by rank limit $3",
+    );
+    let mut rows = Vec::new();
+    match tx.engine() {
+        Engine::Postgres => {
+            let mut classes = Rows::new(tx.engine());
+            for (class, Wanted { most, miners }) in wanted {
+                classes
+                    .row()
+                    .set("class_id", *class)
+                    .set("most", *most)
+                    .set("miners", json!(miners))
+                    .done();
+            }
+            rows = tx.rows(sql, Args::new().with_rows(classes).with(now)).await?;
+        }
+        Engine::Sqlite => {
+            for (class, Wanted { most, miners }) in wanted {
+                let args = Args::new().with(*class).with(now).with(*most).with(json!(miners));
+                rows.extend(tx.rows(sql, args).await?);
+            }
+        }
+    }
+    rows.iter()
+        .map(|row| {
+            Ok(Candidate {
+                job_id: row.get("job_id")?,
+                class_id: row.get("class_id")?,
+                rank: row.get("rank")?,
+                excluded: row.json("excluded")?,
+                max_runtime_s: row.get("max_runtime_s")?,
+            })
+        })
+        .collect()
+}
+
+/// Grants leases; jobs that another replica took meanwhile are left out of the answer.
+///
+/// # Errors
+/// Where the database does.
+pub async fn lease(tx: &mut Tx, now: Timestamp, grants: &[Grant]) -> Result<Vec<HeldJob>, DbError> {
+    if grants.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Rows::new(tx.engine());
+    for grant in grants {
+        rows.row()
+            .set("job_id", grant.job_id)
+            .set("miner_no", grant.miner_no)
+            .set("tokenless", grant.tokenless)
+            .set("token", grant.token)
+            .set("expires_at", grant.expires_at)
+            .set("deadline", grant.deadline)
+            .done();
+    }
+    let sql = tx.either(
+        "with g as (
+             select * from jsonb_to_recordset($1) as r(job_id uuid, miner_no bigint,
+                 tokenless boolean, token uuid, expires_at timestamptz, deadline timestamptz)),
+         free as (
+             select q.job_id from queue q join g on g.job_id = q.job_id
+             where q.state = 'QUEUED' order by q.job_id for update of q skip locked)
+         update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
+             lease_token = g.token, tokenless = g.tokenless, leased_at = $2,
+             lease_expires_at = g.expires_at, deadline_at = g.deadline,
+             event_seq = q.event_seq + 1, pct = null, note = null
+         from g join free on free.job_id = g.job_id, classes c
+         where q.job_id = g.job_id and c.class_id = q.class_id
+         returning q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
+             q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot",
+        "update queue set state = 'ASSIGNED', miner_no = g.value ->> 'miner_no', fence = fence + 1,
+             lease_token = g.value ->> 'token', tokenless = g.value ->> 'tokenless', leased_at = $2,
+             lease_expires_at = g.value ->> 'expires_at', deadline_at = g.value ->> 'deadline',
+             event_seq = event_seq + 1, pct = null, note = null
+         from json_each($1) g
+         where queue.job_id = g.value ->> 'job_id' and queue.state = 'QUEUED'
+         returning job_id, miner_no, attempt, event_seq, fence, lease_token, lease_expires_at,
+             deadline_at,
+             (select c.needs ->> 'slot' from classes c where c.class_id = queue.class_id) as slot",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(rows).with(now)).await?;
+    rows.iter().map(held_job).collect()
+}
+
+/// Begins the history of leases.
+///
+/// # Errors
+/// Where the database does.
+pub async fn begin_attempts<'a>(
+    tx: &mut Tx,
+    now: Timestamp,
+    granted: &[HeldJob],
+    name: impl Fn(i64) -> &'a str,
+) -> Result<(), DbError> {
+    if granted.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(tx.engine());
+    for held in granted {
+        rows.row()
+            .set("job_id", held.job_id)
+            .set("fence", held.lease.fence)
+            .set("miner_no", held.miner_no)
+            .set("miner_id", name(held.miner_no))
+            .done();
+    }
+    let sql = tx.either(
+        "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
+         select job_id, fence, miner_no, miner_id, $2 from jsonb_to_recordset($1)
+             as r(job_id uuid, fence bigint, miner_no bigint, miner_id text)",
+        "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
+         select value ->> 'job_id', value ->> 'fence', value ->> 'miner_no', value ->> 'miner_id',
+                $2
+         from json_each($1)",
+    );
+    let begun = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    DbError::expect("begin attempts", granted.len() as u64, begun)
+}
+
+/// Takes back leases that nobody heard of: the jobs are queued as if they had not been handed out,
+/// save that their fence is used up. Returns those that were taken back, with their events' numbers.
+///
+/// # Errors
+/// Where the database does.
+pub async fn take_back(
+    tx: &mut Tx,
+    now: Timestamp,
+    leases: &[(JobId, i64)],
+) -> Result<Vec<(JobId, i32)>, DbError> {
+    let rows = || {
+        let mut rows = Rows::new(tx.engine());
+        for (job_id, fence) in leases {
+            rows.row().set("job_id", *job_id).set("fence", *fence).done();
+        }
+        rows
+    };
+    let (queue, attempts) = (rows(), rows());
+    let sql = tx.either(
+        "update queue q set state = 'QUEUED', event_seq = q.event_seq + 1
+         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
+         where q.job_id = r.job_id and q.fence = r.fence and q.state = 'ASSIGNED'
+         returning q.job_id, q.event_seq",
+        "update queue set state = 'QUEUED', event_seq = event_seq + 1
+         from json_each($1) r
+         where queue.job_id = r.value ->> 'job_id' and queue.fence = r.value ->> 'fence'
+           and queue.state = 'ASSIGNED'
+         returning job_id, event_seq",
+    );
+    let taken = tx.rows(sql, Args::new().with_rows(queue)).await?;
+    let sql = tx.either(
+        "update attempts a set ended_at = $2, outcome = 'RETURNED'
+         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
+         where a.job_id = r.job_id and a.fence = r.fence and a.started_at is null",
+        "update attempts set ended_at = $2, outcome = 'RETURNED' from json_each($1) r
+         where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'
+           and started_at is null",
+    );
+    tx.execute(sql, Args::new().with_rows(attempts).with(now)).await?;
+    taken.iter().map(|row| Ok((row.get("job_id")?, row.get("event_seq")?))).collect()
+}
