@@ -1,0 +1,60 @@
+//! What time has come for: leases, jobs, retries, classes.
+
+use protocol::{JobId, Timestamp};
+
+use crate::db::{Args, DbError, Tx};
+
+/// Jobs whose lease has lapsed, at most `limit`, not locked yet.
+///
+/// # Errors
+/// Where the database does.
+pub async fn lapsed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<JobId>, DbError> {
+    let sql = "select job_id from queue where state in ('ASSIGNED', 'RUNNING')
+               and lease_expires_at < $1 limit $2";
+    job_ids(tx, sql, now, limit).await
+}
+
+/// Jobs that waited longer than they may, at most `limit`, not locked yet.
+///
+/// # Errors
+/// Where the database does.
+pub async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<JobId>, DbError> {
+    let sql = "select job_id from queue where state in ('QUEUED', 'DELAYED')
+               and expires_at < $1 limit $2";
+    job_ids(tx, sql, now, limit).await
+}
+
+async fn job_ids(
+    tx: &mut Tx,
+    sql: &'static str,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<JobId>, DbError> {
+    let rows = tx.rows(sql, Args::new().with(now).with(limit)).await?;
+    rows.iter().map(|row| row.get("job_id")).collect()
+}
+
+/// Queues the delayed jobs that are due; returns their classes.
+///
+/// # Errors
+/// Where the database does.
+pub async fn queue_due(tx: &mut Tx, now: Timestamp) -> Result<Vec<i32>, DbError> {
+    let sql = "update queue set state = 'QUEUED', due_at = null
+               where state = 'DELAYED' and due_at <= $1 returning class_id";
+    let rows = tx.rows(sql, Args::new().with(now)).await?;
+    rows.iter().map(|row| row.get("class_id")).collect()
+}
+
+/// Removes classes that no live job has, made before `before`.
+///
+/// # Errors
+/// Where the database does.
+pub async fn forget_classes(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
+    if tx.engine() == crate::db::Engine::Postgres {
+        // Waits for intakes that are about to use a class, and holds up new ones meanwhile.
+        tx.execute("lock table classes in exclusive mode", Args::new()).await?;
+    }
+    let sql = "delete from classes where created_at < $1
+               and not exists (select 1 from queue q where q.class_id = classes.class_id)";
+    tx.execute(sql, Args::new().with(before)).await
+}
