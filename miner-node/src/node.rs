@@ -402,7 +402,7 @@ async fn isolate(
             return Ok((None, None));
         }
     };
-    let sandbox = Sandbox::new(tools, &config.sandbox_policy())
+    let mut sandbox = Sandbox::new(tools, &config.sandbox_policy())
         .map_err(|source| NodeError::Io { what: "sandbox", source })?;
     match sandbox.probe(&workspace.root().join("trial")).await {
         Ok(level) => {

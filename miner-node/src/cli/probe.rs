@@ -99,7 +99,7 @@ fn offer(config: &Config, notes: &mut Vec<String>) -> Offer {
 async fn try_out(config: &Config, notes: &mut Vec<String>) -> Result<Offer, String> {
     let directory = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
     let tools = Tools::find().map_err(|error| error.to_string())?;
-    let sandbox = Sandbox::new(tools, &config.sandbox_policy()).map_err(|e| e.to_string())?;
+    let mut sandbox = Sandbox::new(tools, &config.sandbox_policy()).map_err(|e| e.to_string())?;
     let level = sandbox.probe(&directory).await.map_err(|error| error.to_string())?;
     let mut runners = Runners::default();
     if config.runners.builtin.enable {

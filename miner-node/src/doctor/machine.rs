@@ -137,7 +137,7 @@ pub(super) async fn sandbox(config: &Config) -> Vec<Finding> {
         Ok(tools) => tools,
         Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
     };
-    let sandbox = match Sandbox::new(tools, &config.sandbox_policy()) {
+    let mut sandbox = match Sandbox::new(tools, &config.sandbox_policy()) {
         Ok(sandbox) => sandbox,
         Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
     };

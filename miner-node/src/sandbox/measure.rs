@@ -1,11 +1,15 @@
-//! How much a running job has written, as `du` would say it. It is looked at now and then: between
-//! two looks a job can write more, and a file that it deleted but still has open is not seen. A hard
-//! limit needs quotas of the file system.
+//! How much a running job has written, as `du` would say it, and what it holds in files that have
+//! no name any more.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use super::process_tree::descendants;
 
 /// What a block of `st_blocks` is, whatever the file system.
 const BLOCK: u64 = 512;
@@ -61,8 +65,29 @@ fn entries(
     Ok(())
 }
 
+/// The bytes of files on `directory`'s file system that were deleted, but that `first` or a
+/// descendant of it still has open.
+pub(super) fn deleted(first: Pid, directory: &Path) -> u64 {
+    let Ok(device) = fs::metadata(directory).map(|found| found.dev()) else { return 0 };
+    let mut seen = HashSet::new();
+    let mut total = 0_u64;
+    for pid in descendants(first).into_iter().chain([first]) {
+        // Gone meanwhile, or none of ours.
+        let Ok(open) = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())) else { continue };
+        for descriptor in open.flatten() {
+            let Ok(found) = fs::metadata(descriptor.path()) else { continue };
+            if found.nlink() == 0 && found.dev() == device && seen.insert(found.ino()) {
+                total = total.saturating_add(found.blocks().saturating_mul(BLOCK));
+            }
+        }
+    }
+    total
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -85,6 +110,19 @@ mod tests {
             fs::write(root.path().join(number.to_string()), "").unwrap();
         }
         assert!(written(root.path(), u64::MAX) >= 100 * ENTRY);
+    }
+
+    #[test]
+    fn a_file_without_a_name_counts_as_long_as_it_is_open() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        let mut file = fs::File::create(&path).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        let own = rustix::process::getpid();
+        let before = deleted(own, root.path());
+        fs::remove_file(&path).unwrap();
+        assert!(deleted(own, root.path()) >= before + (1 << 20));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 mod bubblewrap;
 mod capture;
+mod cgroup;
+mod confine;
 mod gate;
 mod isolation;
 mod launcher;
@@ -22,13 +24,20 @@ mod process_tree;
 mod rlimits;
 mod supervise;
 mod tools;
+mod users;
 
 pub use isolation::{Isolation, Keeper, Piece};
 pub use policy::{DiskTurn, Policy, User, UserRange};
 pub use process_tree::kill_orphans;
 pub use tools::{Tools, Unavailable};
 
+use cgroup::Cgroups;
+use confine::Limiter;
 use launcher::Launcher;
+use users::Users;
+
+/// bubblewrap's own process in a job's namespace, beside those of the job.
+const OWN_PROCESSES: u64 = 1;
 
 /// Where the job finds its writable directory, which is also its current one.
 pub const WORK_DIR: &str = "/work";
@@ -214,6 +223,12 @@ impl SandboxError {
 pub struct Sandbox {
     tools: Tools,
     launcher: Launcher,
+    required: Vec<Piece>,
+    /// Absent, with the reason, where each process is limited by itself.
+    cgroups: Result<Cgroups, String>,
+    /// Absent, with the reason, where jobs run as the node's user.
+    users: Result<Users, String>,
+    limiter: Limiter,
 }
 
 impl Sandbox {
@@ -226,12 +241,43 @@ impl Sandbox {
         // inherits that process and can wait until really everything is gone.
         let this_process = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(this_process))?;
-        let launcher = Launcher::start(&tools, policy)?;
-        Ok(Self { tools, launcher })
+        let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let cgroups = Cgroups::delegated(&policy.hierarchies, &membership);
+        let users = match policy.users {
+            Some(range) => Users::of(range),
+            None => Err("sandbox.uid_count is 0".to_owned()),
+        };
+        Ok(Self {
+            launcher: Launcher::start(&tools, policy)?,
+            required: policy.required.clone(),
+            cgroups: cgroups.map_err(|error| error.to_string()),
+            users,
+            limiter: Limiter::of_this_process(),
+            tools,
+        })
     }
 
     /// What is in force for its jobs.
     pub fn isolation(&self) -> Isolation {
-        Isolation::default()
+        Isolation {
+            filtered: false,
+            keeper: self.cgroups.as_ref().map_or(Keeper::Rlimits, Cgroups::keeper),
+            own_user: self.users.is_ok(),
+        }
+    }
+
+    /// Why `piece` is not in force, where it is not.
+    pub fn why_not(&self, piece: Piece) -> Option<&str> {
+        match piece {
+            Piece::Seccomp => Some("this version has no filter for system calls"),
+            Piece::Cgroup => self.cgroups.as_ref().err().map(String::as_str),
+            Piece::OwnUid => self.users.as_ref().err().map(String::as_str),
+        }
+    }
+
+    /// The control groups of its jobs that are there now.
+    #[cfg(test)]
+    fn groups(&self) -> Vec<PathBuf> {
+        self.cgroups.as_ref().map_or_else(|_| Vec::new(), Cgroups::made)
     }
 }

@@ -1,12 +1,17 @@
 //! What the owner decided about all jobs alike: whom they give way to, as whom they run, and
 //! without which part of the isolation none is run.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Piece;
 
+/// Where distributions mount the hierarchies of control groups.
+const HIERARCHIES: &str = "/sys/fs/cgroup";
+
 /// The owner's decisions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Niceness, 0 to 19; the node's own where that is higher.
     pub nice: u8,
@@ -18,6 +23,21 @@ pub struct Policy {
     pub users: Option<UserRange>,
     /// The parts of the isolation without which no job is run.
     pub required: Vec<Piece>,
+    /// Where the kernel's control groups are.
+    pub hierarchies: PathBuf,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            nice: 0,
+            disk_turn: DiskTurn::BestEffort,
+            processors: Vec::new(),
+            users: None,
+            required: Vec::new(),
+            hierarchies: PathBuf::from(HIERARCHIES),
+        }
+    }
 }
 
 /// When the disk serves jobs; matters to I/O schedulers that know classes.

@@ -11,17 +11,44 @@ impl Sandbox {
     ///
     /// # Errors
     /// Why it did not work, for the owner.
-    pub async fn probe(&self, directory: &Path) -> Result<Isolation, Unavailable> {
+    /// Parts that turn out not to work here are left out, unless the owner insists on them.
+    pub async fn probe(&mut self, directory: &Path) -> Result<Isolation, Unavailable> {
         let places = Places::below(directory);
-        let outcome = self.try_true(&places).await;
-        // Left behind it is only clutter.
-        let _ = std::fs::remove_dir_all(directory);
-        match outcome {
-            Ok(Ending::Exited(0)) => Ok(self.isolation()),
-            Ok(ending) => Err(Unavailable::Refused(format!("the trial run ended: {ending:?}"))),
-            Err(SandboxError::Setup(why)) => Err(Unavailable::Refused(explain(&why))),
-            Err(error) => Err(Unavailable::Refused(error.to_string())),
+        let outcome = loop {
+            let outcome = self.try_true(&places).await;
+            // Left behind it is only clutter.
+            let _ = std::fs::remove_dir_all(directory);
+            let why = match outcome {
+                Ok(Ending::Exited(0)) => break Ok(self.isolation()),
+                Ok(ending) => format!("the trial run ended: {ending:?}"),
+                Err(SandboxError::Setup(why)) => explain(&why),
+                Err(error) => error.to_string(),
+            };
+            if !self.do_without(&why) {
+                break Err(Unavailable::Refused(why));
+            }
+        };
+        let isolation = outcome?;
+        match isolation.lacks(&self.required).first() {
+            Some(piece) => Err(Unavailable::Lacking {
+                piece: *piece,
+                why: self.why_not(*piece).unwrap_or_default().to_owned(),
+            }),
+            None => Ok(isolation),
         }
+    }
+
+    /// Leaves out the next part that may be to blame for a trial run that failed; `false` where
+    /// none is left.
+    fn do_without(&mut self, why: &str) -> bool {
+        if self.users.is_ok() {
+            self.users = Err(format!("a trial run under a user id of its own failed: {why}"));
+        } else if self.cgroups.is_ok() {
+            self.cgroups = Err(format!("a trial run in a control group failed: {why}"));
+        } else {
+            return false;
+        }
+        true
     }
 
     async fn try_true(&self, places: &Places) -> Result<Ending, SandboxError> {

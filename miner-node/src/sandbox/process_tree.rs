@@ -18,6 +18,20 @@ const MOST: usize = 10_000;
 pub(super) struct Sample {
     pub(super) cpu: Duration,
     pub(super) rss_bytes: u64,
+    /// Where nobody else counts them.
+    pub(super) processes: u64,
+    /// Whether the kernel killed something for want of memory.
+    pub(super) out_of_memory: bool,
+}
+
+impl Sample {
+    /// Becomes the most of both.
+    pub(super) fn take_in(&mut self, other: Self) {
+        self.cpu = self.cpu.max(other.cpu);
+        self.rss_bytes = self.rss_bytes.max(other.rss_bytes);
+        self.processes = self.processes.max(other.processes);
+        self.out_of_memory |= other.out_of_memory;
+    }
 }
 
 /// What `root` and everything below it use now, ended and reaped children included in `cpu`.
@@ -26,6 +40,7 @@ pub(super) fn sample(root: Pid) -> Sample {
     for pid in descendants(root).into_iter().chain([root]) {
         total.cpu += cpu_time(pid).unwrap_or_default();
         total.rss_bytes += rss_bytes(pid).unwrap_or_default();
+        total.processes += 1;
     }
     total
 }
@@ -39,6 +54,13 @@ pub(super) fn cpu_time(pid: Pid) -> Option<Duration> {
         .map(|field| field.parse::<u32>().unwrap_or(0))
         .fold(0, u32::saturating_add);
     Some(TICK * ticks)
+}
+
+/// When `pid` was started, in ticks since the machine was: with the number, it names one process for
+/// all time.
+pub(super) fn start_time(pid: Pid) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    stat_fields(&stat)?.nth(19)?.parse().ok()
 }
 
 /// The fields after the program's name, which may itself contain blanks and brackets.

@@ -1,7 +1,9 @@
 //! The limits that the kernel keeps per process, set on a job's first process before it starts
 //! anything: all that come after inherit them.
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -48,6 +50,30 @@ impl Rlimits {
         }
         Ok(())
     }
+
+    /// The beginning of a command line that puts them on the program named by its rest.
+    pub(super) fn command_line(&self, program: &Path) -> Vec<OsString> {
+        let mut line = vec![program.into()];
+        let options = self.0.iter().filter_map(|(resource, soft, hard)| {
+            Some(format!("--{}={soft}:{hard}", option(*resource)?).into())
+        });
+        line.extend(options);
+        line.push("--".into());
+        line
+    }
+}
+
+/// What the `prlimit` program calls it.
+fn option(resource: Resource) -> Option<&'static str> {
+    Some(match resource {
+        Resource::Core => "core",
+        Resource::Nofile => "nofile",
+        Resource::Fsize => "fsize",
+        Resource::Cpu => "cpu",
+        Resource::As => "as",
+        Resource::Nproc => "nproc",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -55,11 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_and_processes_are_limited_where_nothing_better_is() {
+    fn every_limit_has_an_option() {
         let limits = Limits { cpu_secs: Some(7), memory_bytes: Some(1 << 30), ..Limits::trial() };
-        let Rlimits(all) = Rlimits::of(&limits, true, true);
-        assert!(all.contains(&(Resource::Cpu, 7, 9)) && all.contains(&(Resource::Core, 0, 0)));
-        assert!(all.contains(&(Resource::As, 1 << 30, 1 << 30)), "{all:?}");
-        assert_eq!(Rlimits::of(&limits, false, false).0.len(), all.len() - 2);
+        let rlimits = Rlimits::of(&limits, true, true);
+        let line = rlimits.command_line(Path::new("/usr/bin/prlimit"));
+        assert_eq!(line.len(), rlimits.0.len() + 2);
+        assert!(line.contains(&"--cpu=7:9".into()) && line.contains(&"--core=0:0".into()));
+        assert!(line.contains(&"--as=1073741824:1073741824".into()), "{line:?}");
+        assert_eq!(Rlimits::of(&limits, false, false).0.len(), rlimits.0.len() - 2);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Piece;
+
 /// Where the programs are looked for. Not `PATH`: it belongs to whoever started the node.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"];
 
@@ -10,6 +12,8 @@ const DIRECTORIES: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin
 pub struct Tools {
     pub(super) bwrap: PathBuf,
     pub(super) ionice: PathBuf,
+    /// For jobs of another user, where the node has no right to set that one's limits.
+    pub(super) prlimit: PathBuf,
 }
 
 /// Why no job can be run.
@@ -23,6 +27,14 @@ pub enum Unavailable {
         /// Debian's package.
         package: &'static str,
     },
+    /// The owner insists on a part of the isolation that cannot be had.
+    #[error("sandbox.require names {piece}, which cannot be had: {why}")]
+    Lacking {
+        /// The part.
+        piece: Piece,
+        /// Why not, and what the owner can do about it.
+        why: String,
+    },
     /// The sandbox was tried and failed.
     #[error("{0}")]
     Refused(String),
@@ -34,7 +46,11 @@ impl Tools {
     /// # Errors
     /// The first one that is missing.
     pub fn find() -> Result<Self, Unavailable> {
-        Ok(Self { bwrap: find("bwrap", "bubblewrap")?, ionice: find("ionice", "util-linux")? })
+        Ok(Self {
+            bwrap: find("bwrap", "bubblewrap")?,
+            ionice: find("ionice", "util-linux")?,
+            prlimit: find("prlimit", "util-linux")?,
+        })
     }
 }
 

@@ -1,14 +1,12 @@
 //! One run from start to the last process gone.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines, Take};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -16,13 +14,22 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod disk;
+mod first;
+mod judge;
+
 use super::bubblewrap::{Descriptors, command_line};
 use super::capture::capture;
+use super::confine::Confinement;
 use super::gate::Gate;
-use super::measure::written;
 use super::process_tree::{self, Sample};
-use super::rlimits::Rlimits;
-use super::{Command, Ending, Interrupt, Limits, Places, Run, Sandbox, SandboxError, Usage};
+use super::{
+    Command, Ending, Interrupt, Limits, OWN_PROCESSES, Piece, Places, Run, Sandbox, SandboxError,
+    Usage,
+};
+use disk::Disk;
+use first::FirstProcess;
+use judge::{complaint, natural, was_refused_memory};
 
 /// How long a killed tree may take to go away.
 const LONGEST_DEATH: Duration = Duration::from_secs(30);
@@ -33,15 +40,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Pause between two looks at what is written; a look that takes long makes the next one later.
-const MEASURE_PAUSE: Duration = Duration::from_secs(1);
-
 /// The most that bubblewrap reports, in bytes.
 const LONGEST_STATUS: u64 = 64 << 10;
-
-/// Signals that stand for a limit: processor time and file size.
-const SIGXCPU: i32 = 24;
-const SIGXFSZ: i32 = 25;
 
 impl Sandbox {
     /// Runs `command` and returns when no process of it is left.
@@ -54,20 +54,21 @@ impl Sandbox {
         places: &Places,
         interrupt: &Interrupt,
     ) -> Result<Run, SandboxError> {
+        // A few system calls: cheaper here than a detour over another thread.
+        let confinement = Arc::new(self.confinement(command, places)?);
         let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
         let status = OwnedFd::from(status);
         let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
         let descriptors = Descriptors { status: status.as_raw_fd(), gate: waiting.as_raw_fd() };
-        let line = command_line(&self.tools.bwrap, command, places, descriptors);
+        let mut line = confinement.prefix.clone();
+        line.extend(command_line(&self.tools.bwrap, command, places, descriptors));
         let started = Instant::now();
-        let monitor = self.launcher.spawn(line, vec![status, waiting], None).await;
+        let inherited = vec![status, waiting];
+        let monitor = self.launcher.spawn(line, inherited, confinement.user()).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
-        let mut running = Running::new(monitor, reader.into(), places, &command.limits)?;
-        running.locked = Some(Locked { gate, rlimits: Rlimits::of(&command.limits, true, false) });
+        let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;
         let forced = running.watch(&command.limits, started, interrupt).await?;
-        let (ending, usage) =
-            running.finish(forced, started, &places.stderr, command.limits.work_bytes).await?;
-        Ok(Run { isolation: self.isolation(), ending, usage })
+        running.finish(forced, started, places, &command.limits).await
     }
 }
 
@@ -77,46 +78,24 @@ struct Running {
     monitor: Child,
     status: Lines<BufReader<Take<pipe::Receiver>>>,
     first: Option<FirstProcess>,
-    locked: Option<Locked>,
+    /// Closed as long as the first process waits for its limits.
+    gate: Option<Gate>,
+    confinement: Arc<Confinement>,
     exit_code: Option<i32>,
     captures: [JoinHandle<io::Result<()>>; 2],
     overflow: CancellationToken,
     peak: Sample,
-    measured: Measured,
-}
-
-/// A first process that waits for its limits.
-struct Locked {
-    gate: Gate,
-    rlimits: Rlimits,
-}
-
-/// What is known of the size of the work directory.
-struct Measured {
-    directory: PathBuf,
-    due: Instant,
-}
-
-/// The first process of the namespace: when it is gone, all are. Dropping it kills it: as long as
-/// it waits for its limits, it does not end with its monitor.
-struct FirstProcess {
-    pid: Pid,
-    descriptor: OwnedFd,
-}
-
-impl Drop for FirstProcess {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
-    }
+    disk: Disk,
 }
 
 impl Running {
     fn new(
         mut monitor: Child,
         status: OwnedFd,
+        gate: Gate,
+        confinement: Arc<Confinement>,
+        command: &Command,
         places: &Places,
-        limits: &Limits,
     ) -> Result<Self, SandboxError> {
         let overflow = CancellationToken::new();
         let stdout = monitor.stdout.take();
@@ -130,15 +109,16 @@ impl Running {
             monitor,
             status: BufReader::new(receiver.take(LONGEST_STATUS)).lines(),
             first: None,
-            locked: None,
+            gate: Some(gate),
+            confinement,
             exit_code: None,
             captures: [
-                spawn_capture(stdout, &places.stdout, limits, &overflow),
-                spawn_capture(stderr, &places.stderr, limits, &overflow),
+                spawn_capture(stdout, &places.stdout, &command.limits, &overflow),
+                spawn_capture(stderr, &places.stderr, &command.limits, &overflow),
             ],
             overflow,
             peak: Sample::default(),
-            measured: Measured { directory: places.work.clone(), due: Instant::now() },
+            disk: Disk::new(places.work.clone()),
         })
     }
 
@@ -169,11 +149,8 @@ impl Running {
                 () = sleep_until(deadline) => break Ending::TimedOut,
                 () = sleep(pause) => {
                     pause = (pause * 2).min(LONGEST_PAUSE);
-                    if self.look(limits).await {
-                        break Ending::CpuLimit;
-                    }
-                    if self.measured.exceeds(limits.work_bytes).await {
-                        break Ending::OutputLimit;
+                    if let Some(ending) = self.look(limits).await {
+                        break ending;
                     }
                 }
             }
@@ -211,29 +188,35 @@ impl Running {
     /// Has the first process go on, once it is known, under its limits.
     async fn let_go(&mut self) -> Result<(), SandboxError> {
         let Some(pid) = self.first.as_ref().map(|first| first.pid) else { return Ok(()) };
-        let Some(Locked { gate, rlimits }) = self.locked.take() else { return Ok(()) };
-        match rlimits.set(pid).and_then(|()| gate.open()) {
-            Ok(()) => Ok(()),
-            // It has given up while it set up the namespaces: its monitor is about to say why.
-            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(()),
-            Err(error) => {
-                self.kill().await?;
-                if let Some(first) = self.first.take() {
-                    first.gone().await?;
-                }
-                Err(SandboxError::io("limits")(error))
-            }
+        let Some(gate) = self.gate.take() else { return Ok(()) };
+        let confinement = Arc::clone(&self.confinement);
+        // To move a process between groups, the kernel may wait for all processors.
+        let confined = tokio::task::spawn_blocking(move || confinement.let_go(pid, gate)).await;
+        let Err(error) = confined.map_err(io::Error::other).flatten() else { return Ok(()) };
+        self.kill().await?;
+        if let Some(first) = self.first.take() {
+            first.gone().await?;
         }
+        Err(SandboxError::io("limits")(error))
     }
 
-    /// Measures the tree; `true` when it has used up its processor time.
-    async fn look(&mut self, limits: &Limits) -> bool {
-        let Some(pid) = self.first.as_ref().map(|first| first.pid) else { return false };
-        let sampled = tokio::task::spawn_blocking(move || process_tree::sample(pid)).await;
+    /// Measures the tree; the ending that is due where it has used something up.
+    async fn look(&mut self, limits: &Limits) -> Option<Ending> {
+        let pid = self.first.as_ref().map(|first| first.pid)?;
+        let confinement = Arc::clone(&self.confinement);
+        let sampled = tokio::task::spawn_blocking(move || confinement.sample(pid)).await;
         let sample = sampled.unwrap_or_default();
-        self.peak.cpu = self.peak.cpu.max(sample.cpu);
-        self.peak.rss_bytes = self.peak.rss_bytes.max(sample.rss_bytes);
-        limits.cpu_secs.is_some_and(|secs| sample.cpu >= Duration::from_secs(secs))
+        self.peak.take_in(sample);
+        if limits.cpu_secs.is_some_and(|secs| sample.cpu >= Duration::from_secs(secs)) {
+            return Some(Ending::CpuLimit);
+        }
+        if sample.out_of_memory {
+            return Some(Ending::OutOfMemory);
+        }
+        if sample.processes > limits.processes + OWN_PROCESSES {
+            return Some(Ending::Signaled(Signal::KILL.as_raw()));
+        }
+        self.disk.exceeds(limits.work_bytes, Some(pid)).await.then_some(Ending::OutputLimit)
     }
 
     /// Asks the tree to end, waits, and kills the monitor, with which the kernel kills the rest.
@@ -249,8 +232,9 @@ impl Running {
         // its life to the monitor's only later.
         let reported = timeout(LONGEST_DEATH, self.until_reported()).await;
         reported.map_err(|_| SandboxError::Stuck)??;
-        // Who floods the disk gets no time to go on with it.
-        let polite = begun && why != Ending::OutputLimit && !kill.is_cancelled();
+        // Who floods disk or memory gets no time to go on with it.
+        let asked = matches!(why, Ending::TimedOut | Ending::CpuLimit | Ending::Canceled);
+        let polite = begun && asked && !kill.is_cancelled();
         if let Some(first) = self.first.as_ref().filter(|_| polite) {
             process_tree::terminate(first.pid);
             tokio::select! {
@@ -277,34 +261,54 @@ impl Running {
         mut self,
         forced: Option<Ending>,
         started: Instant,
-        stderr: &Path,
-        work_bytes: u64,
-    ) -> Result<(Ending, Usage), SandboxError> {
+        places: &Places,
+        limits: &Limits,
+    ) -> Result<Run, SandboxError> {
         while let Some(line) = self.rest_of_status().await? {
             self.heard(Some(line))?;
         }
         let wall = started.elapsed();
-        let mut cpu = self.peak.cpu;
         if let Some(first) = self.first.take() {
-            cpu = cpu.max(first.gone().await?);
+            self.peak.cpu = self.peak.cpu.max(first.gone().await?);
         }
-        for capture in self.captures {
+        for capture in &mut self.captures {
             capture
                 .await
                 .map_err(|error| SandboxError::Setup(error.to_string()))?
                 .map_err(SandboxError::io("capture output"))?;
         }
+        let isolation = self.confinement.isolation;
+        let confinement = self.confinement;
+        let last = tokio::task::spawn_blocking(move || confinement.end()).await;
+        self.peak.take_in(last.unwrap_or_default());
+        let work_bytes = self.disk.bytes(limits.work_bytes, None).await;
         let ending = match (forced, self.exit_code) {
-            (None, Some(_)) if self.measured.exceeds_at_last(work_bytes).await => {
-                Ending::OutputLimit
-            }
             (Some(forced), _) => forced,
+            (None, _) if self.peak.out_of_memory => Ending::OutOfMemory,
             (None, _) if self.overflow.is_cancelled() => Ending::OutputLimit,
-            (None, Some(code)) => natural(code),
-            (None, None) => return Err(SandboxError::Setup(complaint(stderr))),
+            (None, Some(_)) if work_bytes > limits.work_bytes => Ending::OutputLimit,
+            (None, Some(code)) => {
+                let ending = natural(code);
+                let limited = limits.memory_bytes.is_some() && !isolation.has(Piece::Cgroup);
+                if limited && was_refused_memory(ending, &places.stderr) {
+                    Ending::OutOfMemory
+                } else {
+                    ending
+                }
+            }
+            (None, None) => return Err(SandboxError::Setup(complaint(&places.stderr))),
         };
-        let max_rss_bytes = self.peak.rss_bytes;
-        Ok((ending, Usage { wall, cpu, max_rss_bytes, ..Usage::default() }))
+        let printed = [&places.stdout, &places.stderr]
+            .map(|path| path.metadata().map_or(0, |found| found.len()));
+        let usage = Usage {
+            wall,
+            cpu: self.peak.cpu,
+            max_rss_bytes: self.peak.rss_bytes,
+            written_bytes: printed.iter().fold(work_bytes, |sum, more| sum.saturating_add(*more)),
+            vram_bytes: None,
+            joules: None,
+        };
+        Ok(Run { isolation, ending, usage })
     }
 
     /// The next report that is still in the pipe; the monitor has ended.
@@ -323,75 +327,6 @@ fn spawn_capture(
 ) -> JoinHandle<io::Result<()>> {
     let (path, limit, overflow) = (path.to_owned(), limits.output_bytes, overflow.clone());
     tokio::spawn(async move { capture(stream, &path, limit, overflow).await })
-}
-
-/// What the exit code says. bubblewrap passes 128 + n on for a program that signal n ended.
-fn natural(code: i32) -> Ending {
-    match code - 128 {
-        SIGXCPU => Ending::CpuLimit,
-        SIGXFSZ => Ending::OutputLimit,
-        signal @ 1..=64 => Ending::Signaled(signal),
-        _ => Ending::Exited(code),
-    }
-}
-
-/// What bubblewrap wrote before it gave up.
-fn complaint(stderr: &Path) -> String {
-    let text = std::fs::read(stderr).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    match text.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => line.trim().to_owned(),
-        None => "bwrap ended without a word".to_owned(),
-    }
-}
-
-impl Measured {
-    /// Whether there is more than `most`, if it is time to look.
-    async fn exceeds(&mut self, most: u64) -> bool {
-        let begun = Instant::now();
-        if begun < self.due {
-            return false;
-        }
-        let exceeds = self.exceeds_at_last(most).await;
-        // At most a tenth of the time goes into looking.
-        self.due = Instant::now() + MEASURE_PAUSE.max(begun.elapsed() * 9);
-        exceeds
-    }
-
-    /// Whether there is more than `most` now.
-    async fn exceeds_at_last(&self, most: u64) -> bool {
-        let directory = self.directory.clone();
-        let measured = tokio::task::spawn_blocking(move || written(&directory, most)).await;
-        measured.unwrap_or(u64::MAX) > most
-    }
-}
-
-impl FirstProcess {
-    fn open(pid: Pid) -> io::Result<Self> {
-        Ok(Self { pid, descriptor: pidfd_open(pid, PidfdFlags::empty())? })
-    }
-
-    /// Kills it, waits for it, and returns the processor time of everything that it reaped.
-    async fn gone(self) -> Result<Duration, SandboxError> {
-        // Mostly the kernel did so already when the monitor ended; this costs nothing.
-        let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
-        let waiting = tokio::task::spawn_blocking(move || self.reap());
-        let reaped = timeout(LONGEST_DEATH, waiting).await.map_err(|_| SandboxError::Stuck)?;
-        Ok(reaped.unwrap_or_default())
-    }
-
-    fn reap(self) -> Duration {
-        let descriptor = self.descriptor.as_fd();
-        let ended = |options| waitid(WaitId::PidFd(descriptor), WaitIdOptions::EXITED | options);
-        // Looked at before it is reaped: afterwards its times are gone. Where the monitor reaped
-        // it, there is nothing to be had.
-        let cpu = match ended(WaitIdOptions::NOWAIT) {
-            Ok(_) => process_tree::cpu_time(self.pid).unwrap_or_default(),
-            Err(_) => Duration::ZERO,
-        };
-        let _ = ended(WaitIdOptions::empty());
-        cpu
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
-use super::super::{DiskTurn, Policy, Shown, Tools};
+use super::super::{DiskTurn, Keeper, Policy, Shown, Tools, UserRange};
 use super::*;
 
 struct Case {
@@ -46,6 +46,20 @@ impl Case {
             stdout: path("stdout"),
             stderr: path("stderr"),
         }
+    }
+
+    /// Where control groups and user ids of their own cannot be had.
+    fn bare(script: &str) -> Self {
+        let mut case = Self::sh(script);
+        case.policy.hierarchies = case.directory.path().join("none");
+        case
+    }
+
+    /// As a user of its own.
+    fn own_user(script: &str) -> Self {
+        let mut case = Self::sh(script);
+        case.policy.users = Some(UserRange { first: 2_000_000_000, count: 65_536 });
+        case
     }
 
     async fn try_run(&self) -> Result<Run, SandboxError> {
@@ -270,8 +284,98 @@ async fn nothing_outlives_a_program_that_leaves_children() {
 #[tokio::test]
 async fn the_probe_runs_a_program() {
     let directory = TempDir::new().unwrap();
-    let sandbox = Sandbox::new(Tools::find().unwrap(), &Policy::default()).unwrap();
+    let mut sandbox = Sandbox::new(Tools::find().unwrap(), &Policy::default()).unwrap();
     let trial = directory.path().join("trial");
-    assert_eq!(sandbox.probe(&trial).await, Ok(sandbox.isolation()));
+    let probed = sandbox.probe(&trial).await;
+    assert_eq!(probed, Ok(sandbox.isolation()));
     assert!(!trial.exists());
+}
+
+#[tokio::test]
+async fn a_part_that_the_owner_insists_on_has_to_be_there() {
+    let directory = TempDir::new().unwrap();
+    let required = vec![Piece::Cgroup];
+    let hierarchies = directory.path().join("none");
+    let policy = Policy { required, hierarchies, ..Policy::default() };
+    let mut sandbox = Sandbox::new(Tools::find().unwrap(), &policy).unwrap();
+    let error = sandbox.probe(&directory.path().join("trial")).await.unwrap_err().to_string();
+    assert!(error.starts_with("sandbox.require names cgroup"), "{error}");
+    assert!(error.contains("Delegate=yes"), "{error}");
+}
+
+/// Fills memory: it looks for the last line of what has none.
+const HOG: &str = "exec tail /dev/zero";
+
+#[tokio::test]
+async fn memory_is_limited_and_told_from_a_crash() {
+    for mut case in [Case::sh(HOG), Case::bare(HOG)] {
+        case.command.limits.memory_bytes = Some(64 << 20);
+        let run = case.run().await;
+        assert_eq!(run.ending, Ending::OutOfMemory, "{run:?}");
+        assert_eq!(case.left(), 0);
+    }
+}
+
+#[tokio::test]
+async fn memory_is_limited_over_all_processes() {
+    let hogs = "hog() { head -c 24000000 /dev/zero | tr '\\0' x | (read x; sleep 1000); }; \
+                hog & hog & hog & hog & wait";
+    for mut case in [Case::sh(hogs), Case::bare(hogs)] {
+        case.command.limits.memory_bytes = Some(64 << 20);
+        let run = case.run().await;
+        assert_eq!(run.ending, Ending::OutOfMemory, "{run:?}");
+        assert_eq!(case.left(), 0);
+    }
+}
+
+#[tokio::test]
+async fn processes_are_limited() {
+    let bomb = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait";
+    for mut case in [Case::sh(bomb), Case::bare(bomb), Case::own_user(bomb)] {
+        case.command.limits.processes = 10;
+        let run = case.run().await;
+        // The shell gives up when it is refused a process; where nothing refuses it one, the tree
+        // is killed.
+        assert!(matches!(run.ending, Ending::Exited(2) | Ending::Signaled(9)), "{run:?}");
+        assert_eq!(case.left(), 0);
+    }
+}
+
+#[tokio::test]
+async fn each_run_has_a_user_of_its_own_where_the_node_is_root() {
+    let case = Case::own_user("id -u; id -g; cat input/given; touch here; ls -ln input | wc -l");
+    std::fs::write(case.places().input.join("given"), "read me\n").unwrap();
+    let run = case.run().await;
+    assert_eq!(run.ending, Ending::Exited(0));
+    let out = case.stdout();
+    let id: u32 = out.lines().next().unwrap().parse().unwrap();
+    assert!(out.lines().skip(2).eq(["read me", "2"]), "{out}");
+    let root = rustix::process::geteuid().is_root();
+    assert_eq!(run.isolation.own_user, root, "{run:?}");
+    let range = 2_000_000_000..2_000_065_536;
+    assert_eq!(range.contains(&id), root, "{id}");
+    let made = case.places().work.join("here").metadata().unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), id);
+}
+
+#[tokio::test]
+async fn a_file_without_a_name_takes_room_as_well() {
+    let mut case = Case::sh(
+        "exec 3> file; rm file; while :; do head -c 1000000 /dev/zero >&3 || exit 9; done",
+    );
+    case.command.limits.output_bytes = 1 << 30;
+    case.command.limits.work_bytes = 20 << 20;
+    assert_eq!(case.run().await.ending, Ending::OutputLimit);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_control_group() {
+    let case = Case::sh("setsid sleep 1000 & cat /proc/self/cgroup");
+    let sandbox = Sandbox::new(Tools::find().unwrap(), &case.policy).unwrap();
+    let run = sandbox.run(&case.command, &case.places(), &case.interrupt).await.unwrap();
+    assert_eq!(run.ending, Ending::Exited(0));
+    assert_eq!(sandbox.groups(), Vec::<PathBuf>::new());
+    // Of its own group a job sees the name at most.
+    let grouped = case.stdout().contains("aitbc-job-");
+    assert_eq!(grouped, run.isolation.keeper != Keeper::Rlimits, "{}", case.stdout());
 }

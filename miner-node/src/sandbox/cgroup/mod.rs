@@ -1,0 +1,243 @@
+//! Control groups: one per run, which limits the whole tree, counts what it used, and can be killed
+//! as one.
+//!
+//! Version 2 where it is delegated to the node, else the controllers of version 1, as far as the
+//! node may make groups below its own. What neither has, `rlimits` and a look now and then replace.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpid, kill_process};
+
+mod v1;
+mod v2;
+
+use super::process_tree::start_time;
+use super::{Keeper, Limits, OWN_PROCESSES};
+
+/// What the owner can do about it.
+const REMEDY: &str = "(in the unit: Delegate=yes; by hand: systemd-run -p Delegate=yes)";
+
+/// How the node's groups begin; its process and a number follow.
+const PREFIX: &str = "aitbc-job-";
+
+/// How long a killed group may take until it is empty, looked at every [`PAUSE`].
+const TRIES: u32 = 2000;
+
+/// Pause between two looks at a killed group.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The length of the kernel's period for shares of processor time, in microseconds.
+const PERIOD_MICROS: u64 = 100_000;
+
+/// Why there are no control groups for jobs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotDelegated(String);
+
+/// The place where the node may make groups.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    tree: Tree,
+    /// How the names of its groups begin: process, when that was started, and which of this type's
+    /// values in it (tests have several).
+    prefix: String,
+    next: AtomicU64,
+}
+
+/// How many there have been in this process.
+static CREATED: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Debug)]
+enum Tree {
+    V1(v1::Tree),
+    V2(v2::Tree),
+}
+
+/// The group of one run. Dropping it kills what is left in it and removes it.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// Its directory in each hierarchy; in version 2 there is one.
+    directories: Vec<PathBuf>,
+    version: Keeper,
+}
+
+/// What a group has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Processor time; absent: nobody counts it.
+    pub(super) cpu: Option<Duration>,
+    /// The most memory at once as the kernel saw it, else what it holds now, in bytes.
+    pub(super) memory_bytes: u64,
+    /// Whether the kernel killed anything in it for want of memory.
+    pub(super) out_of_memory: bool,
+}
+
+impl Cgroups {
+    /// The node's, below the hierarchies at `root`; `membership` is `/proc/self/cgroup`. Groups
+    /// that an earlier life of a node left behind are removed.
+    ///
+    /// # Errors
+    /// Why there are none, and what the owner can do about it.
+    pub(super) fn delegated(root: &Path, membership: &str) -> Result<Self, NotDelegated> {
+        let tree =
+            match v2::Tree::delegated(root, membership) {
+                Ok(tree) => Tree::V2(tree),
+                Err(second) => Tree::V1(v1::Tree::writable(root, membership).map_err(|first| {
+                    NotDelegated(format!("{second}; version 1: {first} {REMEDY}"))
+                })?),
+            };
+        let own = getpid();
+        let started = start_time(own).unwrap_or_default();
+        let which = CREATED.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{PREFIX}{}-{started}-{which}-", own.as_raw_pid());
+        let groups = Self { tree, prefix, next: AtomicU64::new(0) };
+        groups.clear();
+        Ok(groups)
+    }
+
+    pub(super) fn keeper(&self) -> Keeper {
+        match self.tree {
+            Tree::V1(_) => Keeper::Cgroup1,
+            Tree::V2(_) => Keeper::Cgroup2,
+        }
+    }
+
+    /// An empty group under `limits`.
+    pub(super) fn make(&self, limits: &Limits) -> io::Result<Group> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{number}", self.prefix);
+        // What could not be made is not ours to remove.
+        let mut group = Group { directories: Vec::new(), version: self.keeper() };
+        for base in self.bases() {
+            let directory = base.join(&name);
+            fs::create_dir(&directory)?;
+            group.directories.push(directory);
+        }
+        match &self.tree {
+            Tree::V1(tree) => tree.limit(&name, limits)?,
+            Tree::V2(tree) => tree.limit(&name, limits)?,
+        }
+        Ok(group)
+    }
+
+    fn bases(&self) -> Vec<&Path> {
+        match &self.tree {
+            Tree::V1(tree) => tree.bases(),
+            Tree::V2(tree) => vec![tree.base()],
+        }
+    }
+
+    /// The groups that this value has made and that are still there.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> Vec<PathBuf> {
+        let entries = self.bases().into_iter().filter_map(|base| fs::read_dir(base).ok());
+        let names = entries.flatten().flatten();
+        let ours =
+            names.filter(|entry| entry.file_name().to_string_lossy().starts_with(&self.prefix));
+        ours.map(|entry| entry.path()).collect()
+    }
+
+    /// Removes the groups of processes that are gone.
+    fn clear(&self) {
+        for base in self.bases() {
+            let Ok(entries) = fs::read_dir(base) else { continue };
+            for entry in entries.flatten() {
+                if entry.file_name().to_str().is_some_and(is_left_over) {
+                    let directories = vec![entry.path()];
+                    drop(Group { directories, version: self.keeper() });
+                }
+            }
+        }
+    }
+}
+
+/// Whether it names a group of ours whose process is gone.
+fn is_left_over(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let mut parts = rest.split('-').map(|part| part.parse::<u64>().ok());
+    let (Some(Some(pid)), Some(Some(started))) = (parts.next(), parts.next()) else { return false };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.and_then(start_time) != Some(started)
+}
+
+impl Group {
+    /// Puts a process in it; those that it starts are in it, too.
+    pub(super) fn admit(&self, pid: Pid) -> io::Result<()> {
+        for directory in &self.directories {
+            fs::write(directory.join("cgroup.procs"), pid.as_raw_pid().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What it has used so far.
+    pub(super) fn count(&self) -> Count {
+        match self.version {
+            Keeper::Cgroup2 => self.directories.first().map(|own| v2::count(own)),
+            Keeper::Cgroup1 | Keeper::Rlimits => Some(v1::count(&self.directories)),
+        }
+        .unwrap_or_default()
+    }
+
+    fn kill(&self) {
+        for directory in &self.directories {
+            if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+                continue;
+            }
+            // Version 1 and old kernels do it one by one, again and again until none is left.
+            for pid in processes(directory) {
+                // It may have ended meanwhile.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for _ in 0..TRIES {
+            self.directories.retain(|directory| remove(directory).is_err());
+            if self.directories.is_empty() {
+                return;
+            }
+            self.kill();
+            thread::sleep(PAUSE);
+        }
+        tracing::warn!(event = "cgroup_left", "{:?} cannot be removed", self.directories);
+    }
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn processes(directory: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
+
+/// The number in a file, where there is one.
+fn number(directory: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
+}
+
+/// The number behind `key` in a file of `key number` lines.
+fn keyed(directory: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(directory.join(file)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// A path of a hierarchy as `/proc/self/cgroup` has it, below where it is mounted.
+fn below(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Puts a job's first process under its limits, while it waits: its control group, the limits of
+//! the kernel per process, its user.
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use super::cgroup::{Count, Group};
+use super::gate::Gate;
+use super::process_tree::{self, Sample};
+use super::rlimits::Rlimits;
+use super::users::{Tenant, hand_over};
+use super::{Command, Isolation, Keeper, Places, Sandbox, SandboxError, User};
+
+/// From this version on, the kernel counts the processes of a user in each user namespace by
+/// itself: a limit for a job is not used up by its owner's other programs.
+const COUNTED_APART: (u32, u32) = (5, 14);
+
+/// What this node can do about the limits of processes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limiter {
+    /// It is root, whose processes nothing counts.
+    root: bool,
+    /// It may set limits of other users' processes.
+    may_set_others: bool,
+    /// The processes of a user are counted in each user namespace by itself.
+    counted_apart: bool,
+}
+
+/// What a run is confined by, from before its start until nothing of it is left.
+pub(super) struct Confinement {
+    pub(super) isolation: Isolation,
+    /// What has to come before bubblewrap on the command line.
+    pub(super) prefix: Vec<OsString>,
+    group: Option<Group>,
+    memory_bytes: Option<u64>,
+    tenant: Option<Tenant>,
+    rlimits: Option<Rlimits>,
+}
+
+impl Limiter {
+    pub(super) fn of_this_process() -> Self {
+        let sets = capabilities(None);
+        Self {
+            root: rustix::process::geteuid().is_root(),
+            may_set_others: sets
+                .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE)),
+            counted_apart: kernel_version().is_some_and(|version| version >= COUNTED_APART),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Prepares what confines a run of `command`. Makes directories and groups: not for async code.
+    pub(super) fn confinement(
+        &self,
+        command: &Command,
+        places: &Places,
+    ) -> Result<Confinement, SandboxError> {
+        let isolation = self.isolation();
+        let tenant = match &self.users {
+            Ok(users) => Some(users.take().ok_or_else(|| {
+                SandboxError::Setup("all user ids for jobs are taken".to_owned())
+            })?),
+            Err(_) => None,
+        };
+        if let Some(tenant) = &tenant {
+            let handed_over = hand_over(tenant.user, command, places);
+            handed_over.map_err(SandboxError::io("directories for the job's user"))?;
+        }
+        let group = match &self.cgroups {
+            Ok(cgroups) => {
+                Some(cgroups.make(&command.limits).map_err(SandboxError::io("control group"))?)
+            }
+            Err(_) => None,
+        };
+        let alone = isolation.keeper == Keeper::Rlimits;
+        let Limiter { root, may_set_others, counted_apart } = self.limiter;
+        let counted = tenant.is_some() || (counted_apart && !root);
+        let rlimits = Rlimits::of(&command.limits, alone, alone && counted);
+        let (prefix, rlimits) = if tenant.is_some() && !may_set_others {
+            (rlimits.command_line(&self.tools.prlimit), None)
+        } else {
+            (Vec::new(), Some(rlimits))
+        };
+        let memory_bytes = command.limits.memory_bytes;
+        Ok(Confinement { isolation, prefix, group, memory_bytes, tenant, rlimits })
+    }
+}
+
+impl Confinement {
+    /// As whom to start bubblewrap, where not as the node's user.
+    pub(super) fn user(&self) -> Option<User> {
+        self.tenant.as_ref().map(|tenant| tenant.user)
+    }
+
+    /// Puts `pid`, which waits at `gate`, under the limits and lets it go on.
+    pub(super) fn let_go(&self, pid: Pid, gate: Gate) -> io::Result<()> {
+        let put = || {
+            if let Some(group) = &self.group {
+                group.admit(pid)?;
+            }
+            if let Some(rlimits) = &self.rlimits {
+                rlimits.set(pid)?;
+            }
+            gate.open()
+        };
+        match put() {
+            // It has given up while it set up the namespaces: its monitor is about to say why.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Confinement {
+    /// What the tree below `first` uses now.
+    pub(super) fn sample(&self, first: Pid) -> Sample {
+        let Some(count) = self.group.as_ref().map(Group::count) else {
+            let mut sample = process_tree::sample(first);
+            sample.out_of_memory = self.memory_bytes.is_some_and(|most| sample.rss_bytes > most);
+            return sample;
+        };
+        // Some hierarchies do not count processor time.
+        let cpu = count.cpu.unwrap_or_else(|| process_tree::sample(first).cpu);
+        counted(count, cpu)
+    }
+
+    /// What was counted when the tree was gone; the group goes as well. Takes a moment: not for
+    /// async code.
+    pub(super) fn end(&self) -> Sample {
+        self.group
+            .as_ref()
+            .map(Group::count)
+            .map_or_else(Sample::default, |count| counted(count, count.cpu.unwrap_or_default()))
+    }
+}
+
+fn counted(count: Count, cpu: Duration) -> Sample {
+    Sample { cpu, rss_bytes: count.memory_bytes, processes: 0, out_of_memory: count.out_of_memory }
+}
+
+fn kernel_version() -> Option<(u32, u32)> {
+    let system = rustix::system::uname();
+    let mut numbers = system.release().to_str().ok()?.split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

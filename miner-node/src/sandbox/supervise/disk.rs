@@ -1,0 +1,77 @@
+//! How much a run has written, looked at often enough that it does not come far beyond its limit.
+//!
+//! To count everything is expensive, to ask for the free space of the file system is not: nobody
+//! can have written more than is missing there. So the space is asked for at each look, and
+//! everything is counted when it could be too much, and now and then.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::time::Instant;
+
+use super::super::measure::{deleted, written};
+
+/// Pause between two counts; one that takes long makes the next one later.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is missing in the file system without anybody having written much, in bytes.
+const NOISE: u64 = 16 << 20;
+
+/// What is known of the size of the work directory.
+pub(super) struct Disk {
+    directory: PathBuf,
+    /// When everything was counted last, and what else is to be known of that moment.
+    counted: Option<Counted>,
+}
+
+#[derive(Clone, Copy)]
+struct Counted {
+    bytes: u64,
+    free: u64,
+    next: Instant,
+}
+
+impl Disk {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, counted: None }
+    }
+
+    /// Whether there is more than `most`, as far as it is time to look; `first` is the process
+    /// whose descendants may hold files that have no name any more.
+    pub(super) async fn exceeds(&mut self, most: u64, first: Option<Pid>) -> bool {
+        let begun = Instant::now();
+        let free = self.free();
+        if let Some(counted) = self.counted {
+            let missing = counted.free.saturating_sub(free);
+            let could_be_too_much = missing > NOISE && counted.bytes.saturating_add(missing) > most;
+            if begun < counted.next && !could_be_too_much {
+                return false;
+            }
+        }
+        let bytes = self.bytes(most, first).await;
+        // At most a tenth of the time goes into counting.
+        let next = Instant::now() + PAUSE.max(begun.elapsed() * 9);
+        self.counted = Some(Counted { bytes, free, next });
+        bytes > most
+    }
+
+    /// Everything that is there now, counted up to `most`.
+    pub(super) async fn bytes(&self, most: u64, first: Option<Pid>) -> u64 {
+        let directory = self.directory.clone();
+        let count = move || {
+            let named = written(&directory, most);
+            if named > most {
+                return named;
+            }
+            named.saturating_add(first.map_or(0, |first| deleted(first, &directory)))
+        };
+        tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
+    }
+
+    /// The free space of the file system, in bytes.
+    fn free(&self) -> u64 {
+        let found = rustix::fs::statvfs(&self.directory);
+        found.map_or(0, |found| found.f_bfree.saturating_mul(found.f_frsize))
+    }
+}
