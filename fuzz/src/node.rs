@@ -23,6 +23,10 @@ const CEILINGS: Ceilings = Ceilings {
     usual_ram_mb: None,
     output_mb: 100,
     disk_mb: Some(1 << 16),
+    cpu_threads: Some(64),
+    busy_threads: None,
+    processes: 1024,
+    open_files: 1024,
 };
 
 thread_local! {
@@ -67,6 +71,9 @@ fn receipts_verify(job: &Job) {
         wall_micros: 11_846_000,
         cpu_micros: 0,
         max_rss_bytes: 0,
+        written_bytes: 0,
+        vram_bytes: None,
+        joules: None,
         output_sha: Sha256Hex::of(b""),
         artifacts: Vec::new(),
     };

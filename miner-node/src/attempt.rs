@@ -4,14 +4,14 @@
 //! what had been begun.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use protocol::job::SlotKind;
 use protocol::miner::Fail;
 use protocol::proof::ArtifactProof;
 use protocol::{FailureCode, Job, Proof, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,11 +20,12 @@ use tracing::{info, warn};
 use crate::coordinator::{Backoff, CallError, Remedy};
 use crate::inputs::{self, InputError};
 use crate::leases::{Held, StopReason};
+use crate::metrics::metrics;
 use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
 use crate::runners::{JobFacts, Plan, Refusal};
-use crate::sandbox::{Command, Ending, Run, SandboxError};
+use crate::sandbox::{Command, Ending, Run, SandboxError, Usage};
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
 use crate::{consent, output, progress};
 
@@ -63,6 +64,8 @@ pub struct Attempt<'a> {
     job: Job,
     dir: JobDir,
     held: Arc<Held>,
+    /// What its run used, once that is over.
+    used: OnceLock<Usage>,
     _over: DropGuard,
 }
 
@@ -80,7 +83,7 @@ impl<'a> Attempt<'a> {
     /// At a job whose program had ended well when the node was interrupted.
     pub fn resume(node: &'a Node, job: Job, dir: JobDir, held: Arc<Held>) -> Self {
         let over = held.over.clone().drop_guard();
-        Self { node, job, dir, held, _over: over }
+        Self { node, job, dir, held, used: OnceLock::new(), _over: over }
     }
 
     /// Works the job off. The receiver learns what became of the report; `None` where there is
@@ -168,6 +171,8 @@ impl<'a> Attempt<'a> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
         let run = self.run_plan(plan).await?;
+        // An attempt runs once.
+        let _ = self.used.set(run.usage);
         self.judge(run.ending)?;
         self.dir.link_stdout()?;
         let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
@@ -181,6 +186,9 @@ impl<'a> Attempt<'a> {
             wall_micros: u64::try_from(run.usage.wall.as_micros()).unwrap_or(u64::MAX),
             cpu_micros: u64::try_from(run.usage.cpu.as_micros()).unwrap_or(u64::MAX),
             max_rss_bytes: run.usage.max_rss_bytes,
+            written_bytes: run.usage.written_bytes,
+            vram_bytes: run.usage.vram_bytes,
+            joules: run.usage.joules,
             output_sha,
             artifacts,
         };
@@ -282,7 +290,7 @@ impl<'a> Attempt<'a> {
             id: self.job.id.to_string(),
             mode: record.mode,
             output_sha: record.output_sha,
-            metrics: metrics(record),
+            metrics: metrics(record.mode, &record.usage()),
             lease_token: Some(self.held.token),
             started_at: Some(record.started_at),
             finished_at: Some(completed_at(record)),
@@ -327,11 +335,12 @@ impl<'a> Attempt<'a> {
             text if text.is_empty() => output::tail(&self.dir.out_txt(), LOG_TAIL),
             text => text,
         };
+        let used = self.used.get();
         Fail {
             lease_token: Some(self.held.token),
             error_code: refusal.code,
             error_message: Some(refusal.message.clone()),
-            metrics: Map::new(),
+            metrics: used.map_or_else(Map::new, |used| metrics(self.node.mode(&self.job), used)),
             logs_tail: (!tail.is_empty()).then_some(tail),
         }
     }
@@ -392,19 +401,4 @@ fn collect(
     let output_sha = output::hash_file(&dir.out_txt())
         .map_err(|error| Refusal::new(FailureCode::Output, format!("out.txt: {error}")))?;
     Ok((output_sha, output::collect(rules, dir, most)?))
-}
-
-fn metrics(record: &RunRecord) -> Map<String, Value> {
-    let seconds = |micros: u64| (micros / 1_000) as f64 / 1_000.0;
-    let mut metrics = Map::new();
-    let mut set = |name: &str, value: Value| drop(metrics.insert(name.to_owned(), value));
-    set("duration_ms", (record.wall_micros / 1_000).into());
-    set("cpu_seconds", json!(seconds(record.cpu_micros)));
-    if record.mode == SlotKind::Gpu {
-        set("gpu_seconds", json!(seconds(record.wall_micros)));
-    }
-    if record.max_rss_bytes > 0 {
-        set("max_rss_mb", record.max_rss_bytes.div_ceil(1 << 20).into());
-    }
-    metrics
 }

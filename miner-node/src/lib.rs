@@ -14,6 +14,7 @@ pub mod identity;
 pub mod inputs;
 pub mod leases;
 pub mod loops;
+pub mod metrics;
 pub mod node;
 pub mod outbox;
 pub mod output;

@@ -3,7 +3,7 @@
 //! What it does with them is in `loops/`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -126,7 +126,7 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let coordinator = Coordinator::new(&config.coordinator)?;
         let workspace = Workspace::open(&config.workspace.root)?;
-        let (sandbox, isolation) = isolate(&config, &workspace).await?;
+        let (sandbox, isolation) = isolate(&config, &workspace, &executable).await?;
         let runners = match &sandbox {
             Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
             None => Runners::default(),
@@ -232,20 +232,20 @@ impl Node {
 
     /// The most that any job may use.
     pub fn ceilings(&self) -> Ceilings {
-        let jobs = self.capabilities().concurrency.max(1);
+        let capabilities = self.capabilities();
+        let (offered, jobs) = (&capabilities.limits, capabilities.concurrency.max(1));
+        let share = offered.ram_mb.map(|machine| (machine / jobs).max(1));
         Ceilings {
             runtime_s: self.config.accept.max_runtime_s,
-            ram_mb: self.config.resources.max_ram_mb,
-            usual_ram_mb: self.capabilities().limits.ram_mb.map(|machine| (machine / jobs).max(1)),
-            disk_mb: self.config.resources.max_disk_mb.or(self.share_of_disk(jobs)),
+            ram_mb: offered.ram_mb,
+            usual_ram_mb: self.config.resources.max_ram_mb.or(share),
+            disk_mb: offered.disk_mb,
             output_mb: self.config.resources.max_output_mb,
+            cpu_threads: offered.cpu_cores,
+            busy_threads: self.config.resources.max_cpu_threads,
+            processes: self.config.sandbox.max_processes.into(),
+            open_files: self.config.sandbox.max_open_files.into(),
         }
-    }
-
-    /// What each of so many jobs may write if all do, in MiB: the floor stays free.
-    fn share_of_disk(&self, jobs: u32) -> Option<u32> {
-        let free = self.capabilities().limits.disk_mb?;
-        Some(free.saturating_sub(self.config.workspace.min_free_mb) / jobs)
     }
 
     /// How busy the machine is.
@@ -394,7 +394,9 @@ async fn blocking<T: Send + 'static>(
 async fn isolate(
     config: &Config,
     workspace: &Workspace,
+    executable: &Path,
 ) -> Result<(Option<Sandbox>, Option<Isolation>), NodeError> {
+    let fail = |source| NodeError::Io { what: "sandbox", source };
     let tools = match Tools::find() {
         Ok(tools) => tools,
         Err(why) => {
@@ -402,9 +404,18 @@ async fn isolate(
             return Ok((None, None));
         }
     };
-    let mut sandbox = Sandbox::new(tools, &config.sandbox_policy())
-        .map_err(|source| NodeError::Io { what: "sandbox", source })?;
-    match sandbox.probe(&workspace.root().join("trial")).await {
+    let mut policy = config.sandbox_policy();
+    policy.reached.push(executable.to_owned());
+    let mut sandbox = Sandbox::new(tools, &policy).map_err(fail)?;
+    let tries_users = sandbox.isolation().own_user;
+    if tries_users {
+        workspace.let_others_through(true).map_err(fail)?;
+    }
+    let probed = sandbox.probe(&workspace.root().join("trial")).await;
+    if tries_users && !sandbox.isolation().own_user {
+        workspace.let_others_through(false).map_err(fail)?;
+    }
+    match probed {
         Ok(level) => {
             info!(event = "sandbox", %level, "sandbox works: {level}");
             Ok((Some(sandbox), Some(level)))

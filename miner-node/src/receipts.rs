@@ -108,6 +108,9 @@ mod tests {
             wall_micros: 11_846_999,
             cpu_micros: 1,
             max_rss_bytes: 1,
+            written_bytes: 0,
+            vram_bytes: None,
+            joules: None,
             output_sha: Sha256Hex::of(b"hello world\n"),
             artifacts: Vec::new(),
         }

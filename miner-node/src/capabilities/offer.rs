@@ -83,8 +83,11 @@ fn limits(probe: &Probe, config: &Config, gpus: &[Gpu]) -> CapabilityLimits {
             config.resources.max_ram_mb,
         ),
         max_runtime_s: Some(config.accept.max_runtime_s),
-        disk_mb: at_most(probe.disk.available_mb, config.resources.max_disk_mb),
-        cpu_cores: Some(probe.cpu.usable_cores),
+        disk_mb: at_most(
+            probe.disk.available_mb.saturating_sub(config.workspace.min_free_mb.into()),
+            config.resources.max_disk_mb,
+        ),
+        cpu_cores: at_most(probe.cpu.usable_cores.into(), config.resources.max_cpu_threads),
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
                 per_core: Vec::new(),
             },
             memory: host::Memory { total_mb: 32_768, ..host::Memory::default() },
-            disk: host::Disk { path: PathBuf::from("/"), total_mb: 9, available_mb: 8 },
+            disk: host::Disk { path: PathBuf::from("/"), total_mb: 9000, available_mb: 2024 },
             network: Vec::new(),
             gpus,
         }
@@ -145,7 +148,7 @@ mod tests {
         assert_eq!((told.mode, told.gpu, told.concurrency), (SlotKind::Gpu, true, 3));
         assert_eq!(told.slots, Some(Slots { cpu: 3, gpu: 2 }));
         assert_eq!((told.limits.ram_mb, told.limits.vram_mb), (Some(4096), Some(16_384)));
-        assert_eq!((told.limits.cpu_cores, told.limits.disk_mb), (Some(12), Some(8)));
+        assert_eq!((told.limits.cpu_cores, told.limits.disk_mb), (Some(12), Some(1000)));
         assert_eq!(told.workloads, ["hash".parse().unwrap()]);
         assert_eq!(told.price.unwrap().to_string(), "0.01");
         assert_eq!(told.gpus.len(), 2);

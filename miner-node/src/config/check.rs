@@ -32,7 +32,7 @@ pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
 
 /// Each rule: the key to blame, whether it is broken, and what to do.
 fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
-    let Config { coordinator, poll, heartbeat, resources, workspace, accept, .. } = config;
+    let Config { coordinator, poll, heartbeat, resources, sandbox, workspace, accept, .. } = config;
     let relative = |path: &Path| !path.is_absolute();
     let insecure = !coordinator.base_url.is_https()
         && !coordinator.base_url.is_loopback()
@@ -57,6 +57,19 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
         ),
         ("resources.max_concurrency", resources.max_concurrency == Some(0), "must be at least 1"),
         ("resources.cpu_nice", resources.cpu_nice > 19, "must be at most 19"),
+        ("resources.max_cpu_threads", resources.max_cpu_threads == Some(0), "must be at least 1"),
+        ("sandbox.max_processes", sandbox.max_processes == 0, "must be at least 1"),
+        ("sandbox.max_open_files", sandbox.max_open_files < 16, "must be at least 16"),
+        (
+            "sandbox.uid_base",
+            sandbox.uid_count > 0 && sandbox.uid_base.checked_add(sandbox.uid_count).is_none(),
+            "and uid_count go beyond the largest user id",
+        ),
+        (
+            "sandbox.uid_base",
+            sandbox.uid_count > 0 && sandbox.uid_base < 1000,
+            "must be at least 1000: those below are the system's",
+        ),
         ("workspace.root", relative(&workspace.root), "must be an absolute path"),
         (
             "state_dir",

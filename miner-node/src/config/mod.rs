@@ -16,6 +16,7 @@ pub mod grammar;
 pub mod keys;
 pub mod load;
 pub mod origin;
+pub mod sandbox;
 pub mod secret;
 pub mod selection;
 pub mod setting;
@@ -29,6 +30,7 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{Loaded, Places, load};
+pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use selection::Selection;
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub runners: Runners,
     /// How much of the machine jobs may take.
     pub resources: Resources,
+    /// How they are isolated.
+    pub sandbox: Sandbox,
     /// Where jobs live on disk, and for how long.
     pub workspace: Workspace,
     /// Ending the node.
@@ -176,6 +180,8 @@ pub struct Resources {
     pub cpu_nice: u8,
     /// Memory that the largest job may ask for, in MiB; absent: all that the machine has.
     pub max_ram_mb: Option<u32>,
+    /// Processor threads that a job may ask for and keep busy; absent: all that the machine has.
+    pub max_cpu_threads: Option<u32>,
     /// Scratch space that the largest job may ask for, in MiB; absent: all that is free.
     pub max_disk_mb: Option<u32>,
     /// The largest input that is fetched, in MiB.
@@ -313,6 +319,7 @@ impl Default for Resources {
             max_concurrent_gpu: None,
             cpu_nice: 10,
             max_ram_mb: None,
+            max_cpu_threads: None,
             max_disk_mb: None,
             max_input_mb: 1024,
             max_output_mb: 1024,
@@ -357,7 +364,27 @@ impl Config {
 
     /// What the owner decided about how jobs run.
     pub fn sandbox_policy(&self) -> crate::sandbox::Policy {
-        crate::sandbox::Policy { nice: self.resources.cpu_nice, ..Default::default() }
+        let Sandbox { uid_base, uid_count, .. } = self.sandbox;
+        crate::sandbox::Policy {
+            nice: self.resources.cpu_nice,
+            disk_turn: self.sandbox.ionice,
+            processors: self
+                .sandbox
+                .cpu_affinity
+                .as_ref()
+                .map_or_else(Vec::new, |list| list.numbers().to_vec()),
+            users: (uid_count > 0)
+                .then_some(crate::sandbox::UserRange { first: uid_base, count: uid_count }),
+            reached: self
+                .workspace
+                .root
+                .parent()
+                .map(std::path::Path::to_owned)
+                .into_iter()
+                .collect(),
+            required: self.sandbox.require.clone(),
+            ..crate::sandbox::Policy::default()
+        }
     }
 }
 

@@ -75,13 +75,7 @@ mod tests {
         job.runner.kind = RunnerKind::Cli;
         job.command = Some("env".to_owned());
         job.args = vec!["--help".to_owned()];
-        let ceilings = Ceilings {
-            runtime_s: 100,
-            ram_mb: None,
-            usual_ram_mb: None,
-            output_mb: 10,
-            disk_mb: None,
-        };
+        let ceilings = Ceilings { runtime_s: 100, output_mb: 10, ..Ceilings::default() };
         let Plan::Sandboxed(command) = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
         assert_eq!(command.program, Path::new("/usr/bin/env"));
         assert_eq!((command.limits.wall.as_secs(), command.limits.output_bytes), (9, 2 << 20));

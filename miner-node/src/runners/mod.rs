@@ -4,7 +4,6 @@
 //! how it is isolated, is `sandbox/`. A runner that is not here is not advertised.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use protocol::job::{Network, RunnerKind};
 use protocol::{FailureCode, Job, Name};
@@ -13,27 +12,20 @@ use serde_json::{Map, Value};
 
 pub mod allowlist;
 pub mod builtin;
+mod ceilings;
 pub mod cli;
 mod hash;
 mod matmul;
 
 pub use allowlist::{Allowlist, AllowlistError};
 pub use builtin::Builtin;
+pub use ceilings::Ceilings;
 pub use cli::Cli;
 
 use crate::sandbox;
 
 /// Where a program finds what it is told about its job.
 pub const JOB_FILE: &str = "/job.json";
-
-/// How long a program has between being asked to end and being killed.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Processes and threads at once.
-const PROCESSES: u64 = 1024;
-
-/// Open files of each process.
-const OPEN_FILES: u64 = 1024;
 
 /// Why a job is not run, or its result not accepted: the code and sentence of the failure report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,47 +41,6 @@ impl Refusal {
     /// A refusal.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
-    }
-}
-
-/// The most that any job may use on this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ceilings {
-    /// Wall-clock time in seconds.
-    pub runtime_s: u32,
-    /// Memory in MiB; absent: the machine's.
-    pub ram_mb: Option<u32>,
-    /// Memory in MiB of a job for which neither it nor the owner names any.
-    pub usual_ram_mb: Option<u32>,
-    /// Output in MiB.
-    pub output_mb: u32,
-    /// Scratch space in MiB; absent: as much as a job asks for.
-    pub disk_mb: Option<u32>,
-}
-
-impl Ceilings {
-    /// What `job` may use: the least of what it asks for and what the node allows.
-    pub fn limits(&self, job: &Job) -> sandbox::Limits {
-        let least = |asked: Option<u32>, most: u32| asked.map_or(most, |asked| asked.min(most));
-        let memory = match (job.limits.ram_mb, self.ram_mb) {
-            (Some(asked), most) => Some(least(Some(asked), most.unwrap_or(u32::MAX))),
-            (None, most) => most.or(self.usual_ram_mb),
-        };
-        let output_mb = least(job.limits.max_output_mb, self.output_mb);
-        // Scratch files may be more than what is left in the end, if the job says so.
-        let disk_mb = least(job.limits.disk_mb, self.disk_mb.unwrap_or(u32::MAX));
-        let scratch_mb = job.limits.disk_mb.map_or(output_mb, |_| disk_mb.max(output_mb));
-        sandbox::Limits {
-            wall: Duration::from_secs(least(job.limits.max_runtime_s, self.runtime_s).into()),
-            grace: GRACE,
-            cpu_secs: job.limits.cpu_secs.map(u64::from),
-            memory_bytes: memory.map(|mb| u64::from(mb) << 20),
-            cpu_threads: None,
-            processes: PROCESSES,
-            open_files: OPEN_FILES,
-            output_bytes: u64::from(output_mb) << 20,
-            work_bytes: u64::from(scratch_mb) << 20,
-        }
     }
 }
 
@@ -162,7 +113,7 @@ impl Runners {
         if job.limits.network == Some(Network::Egress) {
             return Err(Refusal::new(FailureCode::Egress, "this node gives jobs no network"));
         }
-        let limits = ceilings.limits(job);
+        let limits = ceilings.limits(job)?;
         let mut command = match job.runner.kind {
             RunnerKind::Builtin => self.builtin.as_ref().ok_or_else(unsupported)?.plan(job, limits),
             RunnerKind::Cli => self.cli.as_ref().ok_or_else(unsupported)?.plan(job, limits),

@@ -25,11 +25,8 @@ pub(crate) fn job(workload: &str) -> Job {
     .unwrap()
 }
 
-const CEILINGS: Ceilings =
-    Ceilings { runtime_s: 100, ram_mb: None, usual_ram_mb: None, output_mb: 10, disk_mb: Some(50) };
-
 fn refusal(runners: &Runners, job: &Job) -> FailureCode {
-    runners.plan(job, Path::new("/x"), &CEILINGS).unwrap_err().code
+    runners.plan(job, Path::new("/x"), &Ceilings::default()).unwrap_err().code
 }
 
 #[test]
@@ -50,35 +47,6 @@ fn a_promise_of_network_is_not_kept_silently() {
     let mut job = job("hash");
     job.limits.network = Some(Network::Egress);
     assert_eq!(refusal(&runners, &job), FailureCode::Egress);
-}
-
-#[test]
-fn the_lower_limit_counts() {
-    let mut job = job("hash");
-    let limits = CEILINGS.limits(&job);
-    assert_eq!((limits.wall.as_secs(), limits.output_bytes), (60, 10 << 20));
-    assert_eq!((limits.memory_bytes, limits.cpu_secs), (None, None));
-    job.limits.max_runtime_s = Some(1000);
-    job.limits.max_output_mb = Some(3);
-    job.limits.ram_mb = Some(64);
-    job.limits.cpu_secs = Some(7);
-    let limits = Ceilings { ram_mb: Some(32), ..CEILINGS }.limits(&job);
-    assert_eq!((limits.wall.as_secs(), limits.output_bytes), (100, 3 << 20));
-    assert_eq!((limits.memory_bytes, limits.cpu_secs), (Some(32 << 20), Some(7)));
-}
-
-#[test]
-fn memory_and_scratch_space_have_a_limit_that_nobody_names() {
-    let mut job = job("hash");
-    let ceilings = Ceilings { usual_ram_mb: Some(500), ..CEILINGS };
-    let limits = ceilings.limits(&job);
-    assert_eq!((limits.memory_bytes, limits.work_bytes), (Some(500 << 20), 10 << 20));
-    job.limits.ram_mb = Some(1000);
-    job.limits.disk_mb = Some(40);
-    let limits = ceilings.limits(&job);
-    assert_eq!((limits.memory_bytes, limits.work_bytes), (Some(1000 << 20), 40 << 20));
-    job.limits.disk_mb = Some(1000);
-    assert_eq!(ceilings.limits(&job).work_bytes, 50 << 20);
 }
 
 #[test]

@@ -42,6 +42,11 @@ pub enum Piece {
     OwnUid,
 }
 
+impl Piece {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Seccomp, Self::Cgroup, Self::OwnUid];
+}
+
 impl Isolation {
     /// Whether `piece` is in force.
     pub const fn has(&self, piece: Piece) -> bool {

@@ -244,7 +244,7 @@ impl Sandbox {
         let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let cgroups = Cgroups::delegated(&policy.hierarchies, &membership);
         let users = match policy.users {
-            Some(range) => Users::of(range),
+            Some(range) => Users::of(range, &policy.reached),
             None => Err("sandbox.uid_count is 0".to_owned()),
         };
         Ok(Self {

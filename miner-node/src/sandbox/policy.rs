@@ -21,6 +21,8 @@ pub struct Policy {
     pub processors: Vec<usize>,
     /// Where user ids for them come from; absent: they run as the node's user.
     pub users: Option<UserRange>,
+    /// Where those other users have to come by; absent paths are passed over.
+    pub reached: Vec<PathBuf>,
     /// The parts of the isolation without which no job is run.
     pub required: Vec<Piece>,
     /// Where the kernel's control groups are.
@@ -34,6 +36,7 @@ impl Default for Policy {
             disk_turn: DiskTurn::BestEffort,
             processors: Vec::new(),
             users: None,
+            reached: Vec::new(),
             required: Vec::new(),
             hierarchies: PathBuf::from(HIERARCHIES),
         }

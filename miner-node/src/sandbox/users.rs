@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Command, Places, User, UserRange};
@@ -43,7 +43,7 @@ impl Users {
     ///
     /// # Errors
     /// Why it is not possible, and what the owner can do about it.
-    pub(super) fn of(range: UserRange) -> Result<Self, String> {
+    pub(super) fn of(range: UserRange, reached: &[PathBuf]) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("only a node that is started as root can use other user ids".to_owned());
         }
@@ -68,6 +68,10 @@ impl Users {
                     "ids of the range are set apart for {name} in {file}; set sandbox.uid_base"
                 ));
             }
+        }
+        if let Some(closed) = reached.iter().find_map(|path| closed_on_the_way(path)) {
+            let (closed, fix) = (closed.display(), "run chmod o+x on it, or use another place");
+            return Err(format!("other users cannot pass through {closed}; {fix}"));
         }
         let ids = running().into_iter().filter(|id| belongs(*id)).collect();
         // Two nodes on one machine hardly ever meet.
@@ -139,6 +143,14 @@ fn readable(path: &Path) -> io::Result<()> {
     if wanted == mode { Ok(()) } else { fs::set_permissions(path, Permissions::from_mode(wanted)) }
 }
 
+/// The first directory on the way to `path`, or `path` itself, that others may not enter or run.
+fn closed_on_the_way(path: &Path) -> Option<&Path> {
+    let way: Vec<_> = path.ancestors().collect();
+    way.into_iter()
+        .rev()
+        .find(|step| fs::metadata(step).is_ok_and(|found| found.permissions().mode() & 0o001 == 0))
+}
+
 fn read(file: &str) -> String {
     // A system without it has no such accounts.
     fs::read_to_string(file).unwrap_or_default()
@@ -190,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_directory_on_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        for (path, mode) in [(root.path(), 0o711), (&root.path().join("a"), 0o755), (&inner, 0o750)]
+        {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        assert_eq!(closed_on_the_way(&inner), Some(inner.as_path()));
+        assert_eq!(closed_on_the_way(&inner.join("later")), Some(inner.as_path()));
+        fs::set_permissions(&inner, Permissions::from_mode(0o711)).unwrap();
+        assert_eq!(closed_on_the_way(&inner.join("later")), None);
+    }
+
+    #[test]
     fn each_id_has_one_tenant_at_a_time() {
         let taken = Taken { ids: BTreeSet::from([11]), next: 1 };
         let range = UserRange { first: 10, count: 3 };
@@ -205,7 +232,7 @@ mod tests {
     fn what_is_handed_over_can_be_read_and_the_work_directory_changed() {
         if !rustix::process::geteuid().is_root() {
             let range = UserRange { first: 2_000_000_000, count: 9 };
-            assert!(Users::of(range).unwrap_err().contains("root"));
+            assert!(Users::of(range, &[]).unwrap_err().contains("root"));
             return;
         }
         let root = tempfile::tempdir().unwrap();

@@ -3,8 +3,9 @@
 //! What is written here survives a crash at any moment: write, fsync, rename, fsync of the
 //! directory. What the states mean for a restarted node is decided in `recovery`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::private::{self, NotPrivate};
-use crate::sandbox::Places;
+use crate::sandbox::{Places, Usage};
 
 mod trash;
 
@@ -119,12 +120,35 @@ pub struct RunRecord {
     pub wall_micros: u64,
     /// Processor time of all its processes, in microseconds.
     pub cpu_micros: u64,
-    /// The most memory that it was seen to hold, in bytes.
+    /// The most memory that it held, in bytes.
     pub max_rss_bytes: u64,
+    /// What it wrote, in bytes.
+    #[serde(default)]
+    pub written_bytes: u64,
+    /// The most GPU memory that it held, in bytes; absent: not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vram_bytes: Option<u64>,
+    /// Energy, in joules; absent: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
     /// SHA-256 of `out.txt`.
     pub output_sha: Sha256Hex,
     /// The declared files.
     pub artifacts: Vec<ArtifactProof>,
+}
+
+impl RunRecord {
+    /// What it used.
+    pub const fn usage(&self) -> Usage {
+        Usage {
+            wall: Duration::from_micros(self.wall_micros),
+            cpu: Duration::from_micros(self.cpu_micros),
+            max_rss_bytes: self.max_rss_bytes,
+            written_bytes: self.written_bytes,
+            vram_bytes: self.vram_bytes,
+            joules: self.joules,
+        }
+    }
 }
 
 /// The directory of one job.
@@ -152,6 +176,19 @@ impl Workspace {
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Opens or closes the way to jobs' own directories for users who know where those are, as jobs
+    /// with a user id of their own have to. Nobody else can list or read anything either way.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn let_others_through(&self, open: bool) -> io::Result<()> {
+        let mode = Permissions::from_mode(if open { 0o711 } else { 0o700 });
+        for path in [&self.root, &self.root.join("jobs")] {
+            fs::set_permissions(path, mode.clone())?;
+        }
+        Ok(())
     }
 
     /// The directory of a job, whether it exists or not.

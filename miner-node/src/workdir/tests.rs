@@ -127,7 +127,7 @@ fn a_short_output_is_kept_as_it_is() {
 #[test]
 fn a_directory_that_others_can_change_is_no_workspace() {
     let root = tempfile::tempdir().unwrap();
-    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(Workspace::open(root.path()), Err(WorkspaceError::NotPrivate(_))));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing was written");
 }

@@ -124,6 +124,9 @@ impl Stage {
             wall_micros: secs * 1_000_000,
             cpu_micros: 0,
             max_rss_bytes: 0,
+            written_bytes: 0,
+            vram_bytes: None,
+            joules: None,
             output_sha: Sha256Hex::of(OUTPUT),
             artifacts: vec![artifact.clone()],
         };
