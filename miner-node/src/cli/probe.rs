@@ -12,7 +12,7 @@ use super::{FAILED, Flags, answer, complain};
 use crate::capabilities::{Probe, Sensors, mode, slot_plan};
 use crate::config::Config;
 use crate::runners::{Allowlist, Builtin, Cli, Offer, Runners};
-use crate::sandbox::{Sandbox, Tools};
+use crate::sandbox::{Piece, Sandbox, Tools};
 
 /// Everything that `probe` has to say.
 #[derive(Serialize)]
@@ -25,6 +25,8 @@ struct Report {
     mode: SlotKind,
     /// The sandbox level, if jobs can be run at all.
     isolation: Option<String>,
+    /// Which parts of the isolation are in force, and why the others are not.
+    parts: Vec<Part>,
     runners: Vec<&'static str>,
     workloads: Vec<String>,
     commands: Vec<String>,
@@ -32,6 +34,13 @@ struct Report {
     slots: Slots,
     /// Why something is not offered.
     notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    part: Piece,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_because: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +69,8 @@ pub(super) fn main(flags: &Flags, json: bool) -> ExitCode {
 fn report(config: &Config) -> Report {
     let machine = Sensors::of_machine().probe(&config.workspace.root);
     let mut notes = Vec::new();
-    let offer = offer(config, &mut notes);
+    let mut parts = Vec::new();
+    let offer = offer(config, &mut parts, &mut notes);
     let gpu = machine.usable_gpus().next().is_some();
     let (mode, warning) = mode(config.accel_mode, gpu);
     notes.extend(warning.map(str::to_owned));
@@ -73,6 +83,7 @@ fn report(config: &Config) -> Report {
         gpu,
         mode,
         isolation: offer.isolation,
+        parts,
         runners: offer.runners.iter().map(|kind| kind.as_str()).collect(),
         workloads: offer.workloads.iter().map(ToString::to_string).collect(),
         commands: offer.commands,
@@ -82,7 +93,7 @@ fn report(config: &Config) -> Report {
 }
 
 /// What the runners can do, if a program can be run in the sandbox; what cannot is noted.
-fn offer(config: &Config, notes: &mut Vec<String>) -> Offer {
+fn offer(config: &Config, parts: &mut Vec<Part>, notes: &mut Vec<String>) -> Offer {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -90,17 +101,28 @@ fn offer(config: &Config, notes: &mut Vec<String>) -> Offer {
             return Offer::default();
         }
     };
-    runtime.block_on(try_out(config, notes)).unwrap_or_else(|why| {
+    runtime.block_on(try_out(config, parts, notes)).unwrap_or_else(|why| {
         notes.push(format!("no job can be run: {why}"));
         Offer::default()
     })
 }
 
-async fn try_out(config: &Config, notes: &mut Vec<String>) -> Result<Offer, String> {
+async fn try_out(
+    config: &Config,
+    parts: &mut Vec<Part>,
+    notes: &mut Vec<String>,
+) -> Result<Offer, String> {
     let directory = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
     let tools = Tools::find().map_err(|error| error.to_string())?;
-    let mut sandbox = Sandbox::new(tools, &config.sandbox_policy()).map_err(|e| e.to_string())?;
-    let level = sandbox.probe(&directory).await.map_err(|error| error.to_string())?;
+    let mut policy = config.sandbox_policy();
+    policy.reached.extend(std::env::current_exe());
+    let mut sandbox = Sandbox::new(tools, &policy).map_err(|error| error.to_string())?;
+    let probed = sandbox.probe(&directory).await;
+    parts.extend(
+        Piece::ALL
+            .map(|part| Part { part, missing_because: sandbox.why_not(part).map(str::to_owned) }),
+    );
+    let level = probed.map_err(|error| error.to_string())?;
     let mut runners = Runners::default();
     if config.runners.builtin.enable {
         let executable = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -148,6 +170,11 @@ fn text(report: &Report) -> String {
     }
     line("mode", report.mode.to_string());
     line("sandbox", report.isolation.clone().unwrap_or_else(|| "none".to_owned()));
+    for Part { part, missing_because } in &report.parts {
+        let state =
+            missing_because.as_deref().map_or("in force".to_owned(), |why| format!("no: {why}"));
+        line(&format!("  {part}"), state);
+    }
     line("runners", report.runners.join(", "));
     line("workloads", report.workloads.join(", "));
     line("commands", report.commands.join(", "));

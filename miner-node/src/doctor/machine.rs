@@ -9,7 +9,7 @@ use crate::capabilities::{Sensors, host, mode};
 use crate::config::{Config, Loaded};
 use crate::identity;
 use crate::runners::Allowlist;
-use crate::sandbox::{Sandbox, Tools};
+use crate::sandbox::{Piece, Sandbox, Tools, Unavailable};
 
 /// The configuration was read; what is odd about it?
 pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
@@ -137,15 +137,45 @@ pub(super) async fn sandbox(config: &Config) -> Vec<Finding> {
         Ok(tools) => tools,
         Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
     };
-    let mut sandbox = match Sandbox::new(tools, &config.sandbox_policy()) {
+    let mut policy = config.sandbox_policy();
+    policy.reached.extend(std::env::current_exe());
+    let mut sandbox = match Sandbox::new(tools, &policy) {
         Ok(sandbox) => sandbox,
         Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
     };
     let directory = std::env::temp_dir().join(format!("aitbc-doctor-{}", std::process::id()));
-    vec![match sandbox.probe(&directory).await {
+    let mut findings = vec![match sandbox.probe(&directory).await {
         Ok(level) => Finding::ok("sandbox", format!("a trial program ran; level {level}")),
+        Err(error @ Unavailable::Lacking { .. }) => {
+            let fix = "do what it says, or take the part out of sandbox.require";
+            Finding::fail("sandbox", error.to_string(), fix)
+        }
         Err(error) => Finding::fail("sandbox", error.to_string(), fix),
-    }]
+    }];
+    findings.extend(Piece::ALL.map(|piece| part(piece, sandbox.why_not(piece))));
+    findings
+}
+
+/// Whether a part of the isolation is in force, and what is there instead of it.
+fn part(piece: Piece, why_not: Option<&str>) -> Finding {
+    let (check, with, without, fix) = match piece {
+        Piece::Seccomp => {
+            ("syscalls", "filtered", "not filtered", "install a version that has the filter")
+        }
+        Piece::Cgroup => (
+            "limits",
+            "a control group for each job",
+            "per process, and a look at the whole job now and then",
+            "put Delegate=yes into the unit (by hand: systemd-run -p Delegate=yes miner-node run)",
+        ),
+        Piece::OwnUid => ("job user", "a user id for each job", "that of the node", ""),
+    };
+    match why_not {
+        None => Finding::ok(check, with),
+        // Not to be root is worth more than this part.
+        Some(why) if piece == Piece::OwnUid => Finding::ok(check, format!("{without}: {why}")),
+        Some(why) => Finding::warn(check, format!("{without}: {why}"), fix),
+    }
 }
 
 /// Which programs jobs may start.
@@ -172,6 +202,16 @@ pub(super) fn allowlist(config: &Config) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Status;
+
+    #[test]
+    fn what_is_less_than_it_could_be_says_how_to_get_more() {
+        assert_eq!(part(Piece::Cgroup, None).status, Status::Ok);
+        let finding = part(Piece::Cgroup, Some("version 2: there is none"));
+        assert_eq!(finding.status, Status::Warn);
+        assert!(finding.detail.contains("there is none"));
+        assert!(finding.fix.unwrap().contains("Delegate=yes"));
+        assert_eq!(part(Piece::OwnUid, Some("not root")).status, Status::Ok);
+    }
 
     #[test]
     fn root_is_warned() {
