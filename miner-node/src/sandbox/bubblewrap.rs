@@ -16,12 +16,14 @@ const ETC: [&str; 2] = ["/etc/alternatives", "/etc/ld.so.cache"];
 const TMP_BYTES: u64 = 64 << 20;
 
 /// The descriptors that bubblewrap inherits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Descriptors {
     /// Where it reports to.
     pub(super) status: RawFd,
     /// What it waits for before it starts the program: one byte.
     pub(super) gate: RawFd,
+    /// The filters of system calls, in the order in which they come into force.
+    pub(super) filters: Vec<RawFd>,
 }
 
 /// The whole command line, of which the first element is the program to start.
@@ -29,13 +31,16 @@ pub(super) fn command_line(
     bwrap: &Path,
     command: &Command,
     places: &Places,
-    descriptors: Descriptors,
+    descriptors: &Descriptors,
 ) -> Vec<OsString> {
     let mut line = Line::default();
     line.add(bwrap).all(namespaces());
     line.all(file_system(command, places));
     line.add("--json-status-fd").add(descriptors.status.to_string());
     line.add("--block-fd").add(descriptors.gate.to_string());
+    for filter in &descriptors.filters {
+        line.add("--add-seccomp-fd").add(filter.to_string());
+    }
     line.all(environment(command));
     line.add("--").add(&command.program).all(&command.args);
     line.0

@@ -22,6 +22,7 @@ mod policy;
 mod probe;
 mod process_tree;
 mod rlimits;
+mod seccomp;
 mod supervise;
 mod tools;
 mod users;
@@ -34,6 +35,7 @@ pub use tools::{Tools, Unavailable};
 use cgroup::Cgroups;
 use confine::Limiter;
 use launcher::Launcher;
+use seccomp::Filter;
 use users::Users;
 
 /// bubblewrap's own process in a job's namespace, beside those of the job.
@@ -224,6 +226,8 @@ pub struct Sandbox {
     tools: Tools,
     launcher: Launcher,
     required: Vec<Piece>,
+    /// Absent, with the reason, where jobs may make every system call.
+    filter: Result<Filter, String>,
     /// Absent, with the reason, where each process is limited by itself.
     cgroups: Result<Cgroups, String>,
     /// Absent, with the reason, where jobs run as the node's user.
@@ -250,6 +254,7 @@ impl Sandbox {
         Ok(Self {
             launcher: Launcher::start(&tools, policy)?,
             required: policy.required.clone(),
+            filter: Filter::compile().map_err(|error| error.to_string()),
             cgroups: cgroups.map_err(|error| error.to_string()),
             users,
             limiter: Limiter::of_this_process(),
@@ -260,7 +265,7 @@ impl Sandbox {
     /// What is in force for its jobs.
     pub fn isolation(&self) -> Isolation {
         Isolation {
-            filtered: false,
+            filtered: self.filter.is_ok(),
             keeper: self.cgroups.as_ref().map_or(Keeper::Rlimits, Cgroups::keeper),
             own_user: self.users.is_ok(),
         }
@@ -269,7 +274,7 @@ impl Sandbox {
     /// Why `piece` is not in force, where it is not.
     pub fn why_not(&self, piece: Piece) -> Option<&str> {
         match piece {
-            Piece::Seccomp => Some("this version has no filter for system calls"),
+            Piece::Seccomp => self.filter.as_ref().err().map(String::as_str),
             Piece::Cgroup => self.cgroups.as_ref().err().map(String::as_str),
             Piece::OwnUid => self.users.as_ref().err().map(String::as_str),
         }

@@ -1,7 +1,7 @@
 //! One run from start to the last process gone.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::capture::capture;
 use super::confine::Confinement;
 use super::gate::Gate;
 use super::process_tree::{self, Sample};
+use super::seccomp::Filter;
 use super::{
     Command, Ending, Interrupt, Limits, OWN_PROCESSES, Piece, Places, Run, Sandbox, SandboxError,
     Usage,
@@ -59,11 +60,17 @@ impl Sandbox {
         let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
         let status = OwnedFd::from(status);
         let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
-        let descriptors = Descriptors { status: status.as_raw_fd(), gate: waiting.as_raw_fd() };
+        let filters = self.filter.as_ref().map_or_else(|_| Ok(Vec::new()), Filter::open);
+        let filters = filters.map_err(SandboxError::io("syscall filter"))?;
+        let descriptors = Descriptors {
+            status: status.as_raw_fd(),
+            gate: waiting.as_raw_fd(),
+            filters: filters.iter().map(AsRawFd::as_raw_fd).collect(),
+        };
         let mut line = confinement.prefix.clone();
-        line.extend(command_line(&self.tools.bwrap, command, places, descriptors));
+        line.extend(command_line(&self.tools.bwrap, command, places, &descriptors));
         let started = Instant::now();
-        let inherited = vec![status, waiting];
+        let inherited = [status, waiting].into_iter().chain(filters).collect();
         let monitor = self.launcher.spawn(line, inherited, confinement.user()).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;

@@ -1,0 +1,112 @@
+//! The filter of system calls that every job runs under, as bubblewrap takes it: compiled programs
+//! in sealed memory, from a descriptor each.
+//!
+//! What is allowed is in `allowed` and `conditional`; everything else is EPERM. A few calls are
+//! answered as if the kernel were too old to know them, because programs then do without: `clone3`,
+//! whose flags a filter cannot read, and calls too new to have been weighed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use libc::{ENOSYS, EPERM, SYS_clone3, c_long};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+
+mod allowed;
+mod conditional;
+#[cfg(test)]
+mod tests;
+
+/// Answered as by a kernel that does not have them: `clone3`, `cachestat`, `map_shadow_stack`, the
+/// `*xattrat` family and `file_getattr`, `file_setattr`. C libraries try these and fall back.
+const UNKNOWN: [c_long; 9] = [SYS_clone3, 451, 453, 463, 464, 465, 466, 468, 469];
+
+/// Is there where the kernel has filters.
+const KERNEL_HAS_FILTERS: &str = "/proc/sys/kernel/seccomp/actions_avail";
+
+/// Compiled filters, in the order in which they are to be put in force: of two that refuse a call,
+/// the one put in force last says how.
+#[derive(Debug)]
+pub(super) struct Filter {
+    programs: [OwnedFd; 2],
+}
+
+/// Why there is no filter.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FilterError {
+    /// The kernel has no filters.
+    #[error("the kernel has no filters for system calls (CONFIG_SECCOMP_FILTER)")]
+    Kernel,
+    /// There is no list of calls for this processor, or it is too long.
+    #[error("{0}")]
+    Compile(#[from] seccompiler::BackendError),
+    /// It could not be put into memory.
+    #[error("memory for it: {0}")]
+    Memory(#[from] io::Error),
+}
+
+impl Filter {
+    /// Compiles the filter for this machine's processor.
+    ///
+    /// # Errors
+    /// Where the kernel has no filters, there is no list for that processor, or no memory.
+    pub(super) fn compile() -> Result<Self, FilterError> {
+        if !std::path::Path::new(KERNEL_HAS_FILTERS).exists() {
+            return Err(FilterError::Kernel);
+        }
+        let [allow, unknown] = programs()?;
+        Ok(Self { programs: [sealed(&allow)?, sealed(&unknown)?] })
+    }
+
+    /// New descriptors of the programs, each at its beginning, for one run: bubblewrap reads them
+    /// to their ends.
+    ///
+    /// # Errors
+    /// Where the process has too many open files.
+    pub(super) fn open(&self) -> io::Result<Vec<OwnedFd>> {
+        // A duplicate would share its position with all others.
+        let again = |program: &OwnedFd| {
+            let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+            open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)
+        };
+        self.programs.iter().map(again).collect()
+    }
+}
+
+fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let refuse = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
+    let compile = |rules, otherwise, matched| -> Result<BpfProgram, _> {
+        SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()
+    };
+    let lists = allowed::EVERYWHERE.iter().chain([&allowed::HERE]);
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        lists.flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect();
+    rules.extend(conditional::rules()?);
+    let unknown = UNKNOWN.into_iter().map(|call| (call, Vec::new())).collect();
+    Ok([
+        compile(rules, refuse(EPERM), SeccompAction::Allow)?,
+        compile(unknown, SeccompAction::Allow, refuse(ENOSYS))?,
+    ])
+}
+
+/// The program as the kernel has it (`struct sock_filter`), in memory that nobody can change any
+/// more.
+fn sealed(program: &BpfProgram) -> io::Result<OwnedFd> {
+    let bytes: Vec<u8> = program
+        .iter()
+        .flat_map(|one| {
+            let [low, high] = one.code.to_ne_bytes();
+            let [a, b, c, d] = one.k.to_ne_bytes();
+            [low, high, one.jt, one.jf, a, b, c, d]
+        })
+        .collect();
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("job-syscalls", flags)?);
+    file.write_all(&bytes)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals)?;
+    Ok(file.into())
+}
