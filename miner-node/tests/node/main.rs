@@ -10,4 +10,5 @@ mod jobs;
 mod readme;
 mod rig;
 mod shutdown;
+mod sins;
 mod space;

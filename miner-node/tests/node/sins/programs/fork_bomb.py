@@ -1,0 +1,26 @@
+"""Doubles and doubles, up to so many processes at once. They all stay."""
+import os, sys, time
+
+most = int(sys.argv[1])
+left, more = os.pipe()
+os.write(more, b"." * min(most, 60000))
+os.set_blocking(left, False)
+news, tell = os.pipe()
+
+
+def sin():
+    while True:
+        try:
+            os.read(left, 1)
+            os.fork()
+        except BlockingIOError:
+            os.write(tell, b"d")
+            time.sleep(1000)
+        except OSError:
+            os.write(tell, b"r")
+            time.sleep(1000)
+
+
+if os.fork() == 0:
+    sin()
+print("did" if os.read(news, 1) == b"d" else "refused", "fork_bomb")
