@@ -1,8 +1,8 @@
 //! Telling the coordinator about a running job: its log as it grows, how far it is, and hearing
 //! whether it shall go on.
 //!
-//! A program states its progress by a line `progress: 40%` on standard error. All of this is best
-//! effort: what fails is dropped, and the job goes on.
+//! A program states its progress by a line `progress: 40%` on standard error, with a note behind it
+//! if it likes. All of this is best effort: what fails is dropped, and the job goes on.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ const PIECE: usize = 20 << 10;
 
 /// The most of a stream that is sent, in bytes.
 const MOST: u64 = 1 << 20;
+
+/// The longest note on progress, in characters.
+const LONGEST_NOTE: usize = 100;
 
 /// How long the rest of the log may take once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -61,8 +64,8 @@ struct Follower<'a> {
     streams: [Stream; 2],
     seq: i64,
     full: bool,
-    pct: Option<u8>,
-    told: Option<(Instant, Option<u8>)>,
+    stated: Option<Stated>,
+    told: Option<(Instant, Option<Stated>)>,
     started: Instant,
 }
 
@@ -78,7 +81,7 @@ impl<'a> Follower<'a> {
             streams,
             seq: 0,
             full: false,
-            pct: None,
+            stated: None,
             told: None,
             started: Instant::now(),
         }
@@ -88,18 +91,21 @@ impl<'a> Follower<'a> {
         self.logs(false).await;
         let due = self
             .told
-            .is_none_or(|(when, pct)| pct != self.pct || when.elapsed() >= LONGEST_SILENCE);
+            .as_ref()
+            .is_none_or(|(when, told)| *told != self.stated || when.elapsed() >= LONGEST_SILENCE);
         if due {
             self.progress().await;
         }
     }
 
     async fn progress(&mut self) {
-        self.told = Some((Instant::now(), self.pct));
+        self.told = Some((Instant::now(), self.stated.clone()));
+        let Stated { pct, note } = self.stated.clone().unwrap_or_default();
+        let running = || format!("running for {} s", self.started.elapsed().as_secs());
         let body = Progress {
             lease_token: Some(self.held.token),
-            pct: self.pct,
-            note: Some(format!("running for {} s", self.started.elapsed().as_secs())),
+            pct,
+            note: Some(note.unwrap_or_else(running)),
             metrics: Map::new(),
         };
         match self.node.coordinator.progress(self.held.id, &body).await {
@@ -113,8 +119,8 @@ impl<'a> Follower<'a> {
     async fn logs(&mut self, last: bool) {
         for index in 0..self.streams.len() {
             while let Some(text) = self.streams[index].read(last) {
-                if let Some(pct) = stated_progress(&text) {
-                    self.pct = Some(pct);
+                if let Some(stated) = stated_progress(&text) {
+                    self.stated = Some(stated);
                 }
                 if !self.full {
                     self.send(index, text).await;
@@ -189,13 +195,23 @@ fn whole_characters(bytes: &[u8]) -> usize {
     }
 }
 
-/// The last `progress: N%` of a text.
-fn stated_progress(text: &str) -> Option<u8> {
-    let number = |line: &str| {
+/// How far a program says that it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Stated {
+    pct: Option<u8>,
+    note: Option<String>,
+}
+
+/// The last `progress: N%` of a text, with the note behind it.
+fn stated_progress(text: &str) -> Option<Stated> {
+    let stated = |line: &str| {
         let rest = line.trim().strip_prefix("progress:")?.trim_start();
-        rest.split_once('%')?.0.parse::<u8>().ok().filter(|pct| *pct <= 100)
+        let (number, note) = rest.split_once('%')?;
+        let pct = number.parse::<u8>().ok().filter(|pct| *pct <= 100)?;
+        let note: String = note.trim().chars().take(LONGEST_NOTE).collect();
+        Some(Stated { pct: Some(pct), note: (!note.is_empty()).then_some(note) })
     };
-    text.lines().rev().find_map(number)
+    text.lines().rev().find_map(stated)
 }
 
 #[cfg(test)]
@@ -204,7 +220,12 @@ mod tests {
 
     #[test]
     fn progress_is_what_the_program_says_last() {
-        assert_eq!(stated_progress("a\nprogress: 10%\nprogress: 40% half\nb"), Some(40));
+        let stated = |pct, note: Option<&str>| {
+            Some(Stated { pct: Some(pct), note: note.map(str::to_owned) })
+        };
+        let half = "a\nprogress: 10%\nprogress: 40% half\nb";
+        assert_eq!(stated_progress(half), stated(40, Some("half")));
+        assert_eq!(stated_progress("progress:7%"), stated(7, None));
         assert_eq!(stated_progress("progress: 101%\nprogress 10%\n10%"), None);
     }
 
