@@ -80,7 +80,8 @@ has_command() {
 # What it takes to build: cargo comes from rustup, the rest from the system.
 need_build_tools() {
     command -v cargo >/dev/null || die "please install Rust first: https://rustup.rs"
-    need cc build-essential git git
+    # cmake: for the reference implementation of RandomX.
+    need cc build-essential git git cmake cmake
 }
 
 # What the programs and these scripts use while they run.

@@ -15,6 +15,7 @@ use crate::runners::builtin;
 
 mod config_command;
 mod keygen;
+mod pow;
 mod probe;
 mod receipt;
 mod run;
@@ -105,6 +106,9 @@ enum Command {
     /// Work with receipts
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// Compute proof-of-work hashes
+    #[command(subcommand)]
+    Pow(pow::Pow),
     /// Do built-in work; started by the node itself, inside the sandbox
     #[command(name = builtin::SUBCOMMAND, hide = true)]
     Builtin {
@@ -181,6 +185,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.main(&flags),
         Command::Keygen(keygen) => keygen.main(&flags),
         Command::Receipt(receipt) => receipt.main(),
+        Command::Pow(command) => command.main(),
         Command::Builtin { workload } => match builtin::perform(&workload) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error, FAILED),

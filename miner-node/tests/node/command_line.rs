@@ -275,3 +275,17 @@ fn one_node_per_work_directory() {
     first.kill().unwrap();
     first.wait().unwrap();
 }
+
+#[test]
+fn a_hash_of_randomx_is_the_reference_implementations() {
+    // Key and input of its own test suite: "test key 000", "This is a test".
+    let key = ["--key", "74657374206b657920303030"];
+    let hash = ["pow", "hash", "--input", "5468697320697320612074657374"];
+    let output = Machine::new().run(&[&hash[..], &key[..]].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "639183aae1bf4c9a35884cb46b09cad9175f04efd7684e7262a0ac1c2f0b4e3f\n");
+    let output = Machine::new().run(&["pow", "hash", "--key", "0", "--input", "00"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--key: "));
+}

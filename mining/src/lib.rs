@@ -1,0 +1,17 @@
+//! Proof-of-work for idle processors.
+//!
+//! What a pool pays for is a hash below a target, so nothing here changes how a hash comes about:
+//! RandomX is the reference implementation, reached through [`randomx`]. [`hasher`] has the threads
+//! that search, and lets go of a processor between two hashes. This crate knows nothing of jobs,
+//! wallets or coordinators.
+
+pub mod algorithm;
+pub mod hasher;
+pub mod randomx;
+pub mod target;
+pub mod work;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use hasher::{Hasher, Share};
+pub use target::Target;
+pub use work::{BadWork, NonceRange, Work};

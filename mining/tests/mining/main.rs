@@ -1,0 +1,6 @@
+//! Hashes against the vectors of the reference implementation, and threads that hash.
+
+#![cfg(test)]
+
+mod lanes;
+mod vectors;
