@@ -1,0 +1,173 @@
+//! How to hash on this machine: which kernel, and how many hashes of each CryptoNight at a time.
+
+use crate::cryptonight::{Block, Kernel, Output, Variant, WIDTHS, widest};
+use crate::{Hash, Header, MAX_BATCH, Rotation};
+
+/// A kernel, and a width for each CryptoNight: how many hashes are interleaved, which pays as long
+/// as their scratchpads fit in the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    kernel: Kernel,
+    widths: [usize; Variant::ALL.len()],
+}
+
+impl Plan {
+    /// A good guess for most desktop and server CPUs: four at a time, two of `cn/fast`; one at a
+    /// time where there are no AES instructions.
+    #[must_use]
+    pub fn new(kernel: Kernel) -> Self {
+        let mut plan = Self { kernel, widths: [1; 6] };
+        if kernel != Kernel::PORTABLE {
+            plan.widths = [4; 6];
+            plan.widths[Variant::Fast as usize] = 2;
+        }
+        plan
+    }
+
+    /// The same with another width for one CryptoNight: the greatest of [`WIDTHS`] up to `width`.
+    #[must_use]
+    pub fn with_width(mut self, variant: Variant, width: usize) -> Self {
+        self.widths[variant as usize] = widest(width);
+        self
+    }
+
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// How many hashes of the CryptoNight are interleaved.
+    #[must_use]
+    pub fn width(&self, variant: Variant) -> usize {
+        self.widths[variant as usize]
+    }
+
+    /// The scratchpad that the plan needs, in bytes.
+    #[must_use]
+    pub fn scratchpad_bytes(&self) -> usize {
+        let bytes = |variant: Variant| self.width(variant) * variant.scratchpad_bytes();
+        Variant::ALL.into_iter().map(bytes).max().unwrap_or_default()
+    }
+
+    /// Measures each width that fits in the scratchpad and keeps the fastest for each CryptoNight:
+    /// about a second on a CPU with AES instructions. Run it in all threads at once that will hash
+    /// at once, since they share a cache.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn tuned(kernel: Kernel, scratchpad: &mut [Block]) -> Self {
+        let mut plan = Self { kernel, widths: [1; 6] };
+        if kernel == Kernel::PORTABLE {
+            return plan;
+        }
+        for variant in Variant::ALL {
+            let fits = size_of_val(scratchpad) / variant.scratchpad_bytes();
+            let mut fastest = f64::INFINITY;
+            for width in WIDTHS.into_iter().filter(|width| *width <= fits) {
+                let seconds = seconds_per_hash(kernel, variant, width, scratchpad);
+                // Wider takes more memory and ends later: not for a difference within the noise.
+                if seconds < 0.98 * fastest {
+                    fastest = seconds;
+                    plan.widths[variant as usize] = width;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Hashes up to [`MAX_BATCH`] headers. Headers with the same previous block, as those of one
+    /// mining job, are interleaved; others are hashed one after the other.
+    ///
+    /// `proceed` is asked before each group of interleaved CryptoNights, that is about every 10 ms
+    /// or less on a recent CPU. It may block as long as mining is paused; when it says no, the batch
+    /// is given up, and the result is `false`.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_BATCH`] headers or not as many hashes as headers, or if the
+    /// scratchpad is smaller than [`Plan::scratchpad_bytes`].
+    #[must_use]
+    pub fn hash_batch(
+        &self,
+        headers: &[Header],
+        scratchpad: &mut [Block],
+        hashes: &mut [Hash],
+        mut proceed: impl FnMut() -> bool,
+    ) -> bool {
+        assert!(headers.len() <= MAX_BATCH, "a batch has at most {MAX_BATCH} headers");
+        assert_eq!(headers.len(), hashes.len(), "one hash for each header");
+        let mut done = 0;
+        for headers in headers.chunk_by(|a, b| a[4..36] == b[4..36]) {
+            let hashes = &mut hashes[done..done + headers.len()];
+            if !self.hash_alike(headers, scratchpad, hashes, &mut proceed) {
+                return false;
+            }
+            done += headers.len();
+        }
+        true
+    }
+
+    /// Headers with the same rotation.
+    fn hash_alike(
+        &self,
+        headers: &[Header],
+        scratchpad: &mut [Block],
+        hashes: &mut [Hash],
+        proceed: &mut impl FnMut() -> bool,
+    ) -> bool {
+        let rotation = Rotation::of(&headers[0]);
+        let mut digests = [[0; 64]; MAX_BATCH];
+        for (round, variant) in rotation.variants.into_iter().enumerate() {
+            let cores = &rotation.cores[5 * round..5 * round + 5];
+            for (i, digest) in digests[..headers.len()].iter_mut().enumerate() {
+                let first: &[u8] = if round == 0 { &headers[i] } else { &*digest };
+                let first = cores[0].hash(first);
+                *digest = cores[1..].iter().fold(first, |digest, core| core.hash(&digest));
+            }
+            let width = self.width(variant);
+            let groups = digests[..headers.len()].chunks(width);
+            for (digests, outputs) in groups.zip(hashes.chunks_mut(width)) {
+                if !proceed() {
+                    return false;
+                }
+                self.cryptonight(variant, digests, scratchpad, outputs);
+            }
+            for (digest, hash) in digests.iter_mut().zip(&*hashes) {
+                *digest = [0; 64];
+                digest[..32].copy_from_slice(hash);
+            }
+        }
+        true
+    }
+
+    fn cryptonight(
+        &self,
+        variant: Variant,
+        digests: &[[u8; 64]],
+        scratchpad: &mut [Block],
+        outputs: &mut [Output],
+    ) {
+        let mut inputs = [&[][..]; MAX_BATCH];
+        for (input, digest) in inputs.iter_mut().zip(digests) {
+            *input = digest;
+        }
+        self.kernel.hash(variant, &inputs[..digests.len()], scratchpad, outputs);
+    }
+}
+
+/// The shortest of three runs.
+#[cfg(feature = "std")]
+fn seconds_per_hash(
+    kernel: Kernel,
+    variant: Variant,
+    width: usize,
+    scratchpad: &mut [Block],
+) -> f64 {
+    let inputs = [&[0; 64][..]; MAX_BATCH];
+    let mut outputs = [[0; 32]; MAX_BATCH];
+    let run = |_| {
+        let start = std::time::Instant::now();
+        kernel.hash(variant, &inputs[..width], scratchpad, &mut outputs[..width]);
+        start.elapsed().as_secs_f64() / width as f64
+    };
+    (0..3).map(run).fold(f64::INFINITY, f64::min)
+}
