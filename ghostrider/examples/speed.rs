@@ -6,8 +6,8 @@ use ghostrider::Scratchpad;
 use ghostrider::cryptonight::{Kernel, Variant, WIDTHS};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The shortest of so many runs counts: others are disturbed.
-const RUNS: usize = 10;
+/// The shortest run within so many seconds counts: the others were disturbed.
+const SECONDS: f64 = 0.2;
 
 fn main() {
     let mut scratchpad = Scratchpad::new(16 << 20);
@@ -24,12 +24,16 @@ fn main() {
                 let inputs: Vec<[u8; 64]> = (0..width).map(|i| [i as u8; 64]).collect();
                 let inputs: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
                 let mut outputs = vec![[0; 32]; width];
-                let run = |_| {
+                let mut run = || {
                     let start = seconds_of_thread();
                     kernel.hash(variant, &inputs, scratchpad.blocks(), black_box(&mut outputs));
                     seconds_of_thread() - start
                 };
-                let seconds = (0..RUNS).map(run).fold(f64::INFINITY, f64::min);
+                let mut times = vec![run()];
+                while times.iter().sum::<f64>() < SECONDS {
+                    times.push(run());
+                }
+                let seconds = times.into_iter().fold(f64::INFINITY, f64::min);
                 print!(" {:7.0}", width as f64 / seconds);
             }
             println!();

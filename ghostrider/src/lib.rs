@@ -15,6 +15,8 @@ mod plan;
 mod rotation;
 #[cfg(feature = "std")]
 mod scratchpad;
+#[cfg(feature = "std")]
+mod tuning;
 
 #[cfg(feature = "std")]
 pub use hasher::Hasher;

@@ -1,6 +1,6 @@
 //! How to hash on this machine: which kernel, and how many hashes of each CryptoNight at a time.
 
-use crate::cryptonight::{Block, Kernel, Output, Variant, WIDTHS, widest};
+use crate::cryptonight::{Block, Kernel, Output, Variant, widest};
 use crate::{Hash, Header, MAX_BATCH, Rotation};
 
 /// A kernel, and a width for each CryptoNight: how many hashes are interleaved, which pays as long
@@ -24,7 +24,7 @@ impl Plan {
         plan
     }
 
-    /// The same with another width for one CryptoNight: the greatest of [`WIDTHS`] up to `width`.
+    /// The same with another width for one CryptoNight: the greatest of [`WIDTHS`](crate::cryptonight::WIDTHS) up to `width`.
     #[must_use]
     pub fn with_width(mut self, variant: Variant, width: usize) -> Self {
         self.widths[variant as usize] = widest(width);
@@ -48,31 +48,6 @@ impl Plan {
     pub fn scratchpad_bytes(&self) -> usize {
         let bytes = |variant: Variant| self.width(variant) * variant.scratchpad_bytes();
         Variant::ALL.into_iter().map(bytes).max().unwrap_or_default()
-    }
-
-    /// Measures each width that fits in the scratchpad and keeps the fastest for each CryptoNight:
-    /// about a second on a CPU with AES instructions. Run it in all threads at once that will hash
-    /// at once, since they share a cache.
-    #[cfg(feature = "std")]
-    #[must_use]
-    pub fn tuned(kernel: Kernel, scratchpad: &mut [Block]) -> Self {
-        let mut plan = Self { kernel, widths: [1; 6] };
-        if kernel == Kernel::PORTABLE {
-            return plan;
-        }
-        for variant in Variant::ALL {
-            let fits = size_of_val(scratchpad) / variant.scratchpad_bytes();
-            let mut fastest = f64::INFINITY;
-            for width in WIDTHS.into_iter().filter(|width| *width <= fits) {
-                let seconds = seconds_per_hash(kernel, variant, width, scratchpad);
-                // Wider takes more memory and ends later: not for a difference within the noise.
-                if seconds < 0.98 * fastest {
-                    fastest = seconds;
-                    plan.widths[variant as usize] = width;
-                }
-            }
-        }
-        plan
     }
 
     /// Hashes up to [`MAX_BATCH`] headers. Headers with the same previous block, as those of one
@@ -152,22 +127,4 @@ impl Plan {
         }
         self.kernel.hash(variant, &inputs[..digests.len()], scratchpad, outputs);
     }
-}
-
-/// The shortest of three runs.
-#[cfg(feature = "std")]
-fn seconds_per_hash(
-    kernel: Kernel,
-    variant: Variant,
-    width: usize,
-    scratchpad: &mut [Block],
-) -> f64 {
-    let inputs = [&[0; 64][..]; MAX_BATCH];
-    let mut outputs = [[0; 32]; MAX_BATCH];
-    let run = |_| {
-        let start = std::time::Instant::now();
-        kernel.hash(variant, &inputs[..width], scratchpad, &mut outputs[..width]);
-        start.elapsed().as_secs_f64() / width as f64
-    };
-    (0..3).map(run).fold(f64::INFINITY, f64::min)
 }

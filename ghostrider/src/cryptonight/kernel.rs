@@ -107,7 +107,7 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "instructions that not every CPU has")]
-            Path::Vaes => unsafe { x86::run(variant, &mut states, pads) },
+            Path::Vaes => unsafe { x86::run_wide(variant, &mut states, pads) },
         }
         for (output, state) in outputs.iter_mut().zip(states) {
             *output = state.finish();

@@ -25,12 +25,17 @@ impl Lane {
     }
 }
 
+/// The loop on `N` scratchpads one behind the other. `BLOCKS`, the size of one, is a constant so that
+/// a masked index needs no check.
 #[target_feature(enable = "aes,avx2,bmi2")]
 pub(super) fn mix<const N: usize, const BLOCKS: usize>(
     states: &[State; N],
-    pads: &mut [[Block; BLOCKS]; N],
+    pads: &mut [Block],
     iterations: usize,
 ) {
+    let Some(pads) = pads.as_chunks_mut::<BLOCKS>().0.first_chunk_mut::<N>() else {
+        unreachable!("the scratchpad was measured by the caller")
+    };
     let index = |address: u64| (address >> 4) as usize % BLOCKS;
     let mut lanes: [Lane; N] = core::array::from_fn(|i| Lane::new(&states[i]));
     for _ in 0..iterations {

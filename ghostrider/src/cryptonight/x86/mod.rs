@@ -3,47 +3,75 @@
 
 mod mix;
 mod stream;
+mod wide;
 
 use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
 
 use super::{Block, State, Variant};
+use stream::Stream;
 
 /// Runs `N` hashes from their Keccak states to the folded texts; the scratchpads lie one behind the
 /// other in `pads`, `variant.used_blocks()` each.
 #[target_feature(enable = "aes,avx2,bmi2")]
 pub(super) fn run<const N: usize>(variant: Variant, states: &mut [State; N], pads: &mut [Block]) {
-    match variant {
-        Variant::Dark => run_sized::<N, { Variant::Dark.used_blocks() }>(variant, states, pads),
-        Variant::DarkLite | Variant::Turtle => {
-            run_sized::<N, { Variant::Turtle.used_blocks() }>(variant, states, pads);
-        }
-        Variant::Fast => run_sized::<N, { Variant::Fast.used_blocks() }>(variant, states, pads),
-        Variant::Lite => run_sized::<N, { Variant::Lite.used_blocks() }>(variant, states, pads),
-        Variant::TurtleLite => {
-            run_sized::<N, { Variant::TurtleLite.used_blocks() }>(variant, states, pads);
-        }
+    let mut streams = states.each_ref().map(|state| Stream::new(state));
+    let pad_blocks = variant.used_blocks();
+    for (stream, pad) in streams.iter_mut().zip(pads.chunks_exact_mut(pad_blocks)) {
+        stream.fill(pad);
+    }
+    mix_variant(variant, states, pads);
+    let hashes = states.iter_mut().zip(streams).zip(pads.chunks_exact(pad_blocks));
+    for ((state, stream), pad) in hashes {
+        stream.fold(state, pad, variant.blocks() - pad_blocks);
     }
 }
 
-/// `BLOCKS` is a constant so that a masked index needs no check.
-#[target_feature(enable = "aes,avx2,bmi2")]
-fn run_sized<const N: usize, const BLOCKS: usize>(
+/// The same, with AES on two blocks at once where two hashes are filled or folded together.
+#[target_feature(enable = "aes,avx2,bmi2,vaes")]
+pub(super) fn run_wide<const N: usize>(
     variant: Variant,
     states: &mut [State; N],
     pads: &mut [Block],
 ) {
-    let (pads, _) = pads.as_chunks_mut::<BLOCKS>();
-    let Some(pads) = pads.first_chunk_mut::<N>() else {
-        unreachable!("the scratchpad was measured by the caller")
-    };
-    let above = variant.blocks() - BLOCKS;
-    let mut streams = states.each_ref().map(|state| stream::Stream::new(state));
-    for (stream, pad) in streams.iter_mut().zip(pads.iter_mut()) {
-        stream.fill(pad);
+    let mut streams = states.each_ref().map(|state| Stream::new(state));
+    let pad_blocks = variant.used_blocks();
+    let (pairs, odd) = streams.as_chunks_mut::<2>();
+    let mut fields = pads.chunks_exact_mut(2 * pad_blocks);
+    for (pair, pads) in pairs.iter_mut().zip(&mut fields) {
+        wide::fill(pair, pads.split_at_mut(pad_blocks).into());
     }
-    mix::mix(states, pads, variant.iterations());
-    for ((state, stream), pad) in states.iter_mut().zip(streams).zip(pads) {
-        stream.fold(state, pad, above);
+    if let [stream] = odd {
+        stream.fill(fields.into_remainder());
+    }
+    mix_variant(variant, states, pads);
+    let above = variant.blocks() - pad_blocks;
+    let (pairs, odd) = states.as_chunks_mut::<2>();
+    let (stream_pairs, odd_streams) = streams.as_chunks::<2>();
+    let fields = pads.chunks_exact(2 * pad_blocks);
+    let last = fields.remainder();
+    for ((states, streams), pads) in pairs.iter_mut().zip(stream_pairs).zip(fields) {
+        wide::fold(states, streams, pads.split_at(pad_blocks).into(), above);
+    }
+    if let ([state], [stream]) = (odd, odd_streams) {
+        stream.fold(state, last, above);
+    }
+}
+
+#[target_feature(enable = "aes,avx2,bmi2")]
+fn mix_variant<const N: usize>(variant: Variant, states: &[State; N], pads: &mut [Block]) {
+    const DARK: usize = Variant::Dark.used_blocks();
+    const DARK_LITE: usize = Variant::DarkLite.used_blocks();
+    const FAST: usize = Variant::Fast.used_blocks();
+    const LITE: usize = Variant::Lite.used_blocks();
+    const TURTLE_LITE: usize = Variant::TurtleLite.used_blocks();
+    let iterations = variant.iterations();
+    match variant {
+        Variant::Dark => mix::mix::<N, DARK>(states, pads, iterations),
+        // Both use 256 KiB.
+        Variant::DarkLite | Variant::Turtle => mix::mix::<N, DARK_LITE>(states, pads, iterations),
+        Variant::Fast => mix::mix::<N, FAST>(states, pads, iterations),
+        Variant::Lite => mix::mix::<N, LITE>(states, pads, iterations),
+        Variant::TurtleLite => mix::mix::<N, TURTLE_LITE>(states, pads, iterations),
     }
 }
 

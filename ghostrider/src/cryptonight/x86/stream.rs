@@ -1,17 +1,22 @@
 //! Filling a scratchpad from the text and folding it back, eight blocks at a time.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "an iterator is not always inlined into a function with other instructions"
+)]
+
 use core::arch::x86_64::{__m128i, _mm_aesenc_si128, _mm_xor_si128};
 
 use super::{Block, State, load, store};
 use crate::aes;
 
-type Keys = [__m128i; 10];
-type Text = [__m128i; 8];
+pub(super) type Keys = [__m128i; 10];
+pub(super) type Text = [__m128i; 8];
 
 /// The blocks that fill a scratchpad: each eight are the eight before them, encrypted.
 pub(super) struct Stream {
-    keys: Keys,
-    text: Text,
+    pub(super) keys: Keys,
+    pub(super) text: Text,
 }
 
 impl Stream {
@@ -25,35 +30,32 @@ impl Stream {
         let mut text = self.text;
         for blocks in pad.as_chunks_mut::<8>().0 {
             text = encrypt(text, &self.keys);
-            for (block, text) in blocks.iter_mut().zip(text) {
-                store(block, text);
-            }
+            store_text(blocks, text);
         }
         self.text = text;
     }
 
     /// Folds the scratchpad, then `above` blocks more as the stream goes on.
     #[target_feature(enable = "aes,avx2")]
-    pub(super) fn fold(mut self, state: &mut State, pad: &[Block], above: usize) {
+    pub(super) fn fold(&self, state: &mut State, pad: &[Block], above: usize) {
         let keys = keys(&state.fold_key());
         let mut folded = text(state);
         for blocks in pad.as_chunks::<8>().0 {
-            for (text, block) in folded.iter_mut().zip(blocks) {
-                *text = _mm_xor_si128(*text, load(block));
+            for i in 0..8 {
+                folded[i] = _mm_xor_si128(folded[i], load(&blocks[i]));
             }
             folded = encrypt(folded, &keys);
         }
+        let mut text = self.text;
         for _ in 0..above / 8 {
-            self.text = encrypt(self.text, &self.keys);
-            for (text, block) in folded.iter_mut().zip(self.text) {
-                *text = _mm_xor_si128(*text, block);
+            text = encrypt(text, &self.keys);
+            for i in 0..8 {
+                folded[i] = _mm_xor_si128(folded[i], text[i]);
             }
             folded = encrypt(folded, &keys);
         }
         let mut text = [[0; 16]; 8];
-        for (block, text) in text.iter_mut().zip(folded) {
-            store(block, text);
-        }
+        store_text(&mut text, folded);
         state.set_text(&text);
     }
 }
@@ -61,22 +63,30 @@ impl Stream {
 #[inline]
 #[target_feature(enable = "aes,avx2")]
 fn encrypt(mut text: Text, keys: &Keys) -> Text {
-    for key in keys {
-        for block in &mut text {
-            *block = _mm_aesenc_si128(*block, *key);
+    for round in 0..10 {
+        for i in 0..8 {
+            text[i] = _mm_aesenc_si128(text[i], keys[round]);
         }
     }
     text
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
-fn keys(key: &[u8; 32]) -> Keys {
+fn store_text(blocks: &mut [Block; 8], text: Text) {
+    for i in 0..8 {
+        store(&mut blocks[i], text[i]);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn keys(key: &[u8; 32]) -> Keys {
     let columns = aes::expand_key(key);
     core::array::from_fn(|i| load(&aes::bytes(columns[i])))
 }
 
 #[target_feature(enable = "avx2")]
-fn text(state: &State) -> Text {
+pub(super) fn text(state: &State) -> Text {
     let blocks = state.text();
     core::array::from_fn(|i| load(&blocks[i]))
 }
