@@ -55,3 +55,8 @@ pub const MAX_BATCH: usize = 8;
 pub fn hash(header: &Header) -> Hash {
     Hasher::with_plan(Plan::new(cryptonight::Kernel::best())).hash(header)
 }
+
+/// The examples of the README, as tests.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

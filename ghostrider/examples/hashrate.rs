@@ -1,0 +1,88 @@
+//! What a miner would get: whole hashes per second over the 20 sets of CryptoNights, on so many
+//! threads, each set weighted by how often blocks ask for it.
+//!
+//! `cargo run --release -p ghostrider --example hashrate -- [THREADS [SECONDS_PER_SET [SET]]]`
+
+use std::env;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ghostrider::cryptonight::Variant;
+use ghostrider::{Hasher, Header, MAX_BATCH};
+
+fn main() {
+    let number = |i: usize, default: f64| {
+        env::args().nth(i).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let threads = number(1, 1.0) as usize;
+    let slice = Duration::from_secs_f64(number(2, 1.0));
+    let only = env::args().nth(3).map(|text| text.parse::<usize>().expect("a set, 0 to 19"));
+
+    let sets: Vec<[usize; 3]> = sets();
+    let chosen = (0..sets.len()).filter(|index| only.is_none_or(|only| only == *index));
+    let chosen: Vec<usize> = chosen.collect();
+    let barrier = Barrier::new(threads);
+    let rates = thread::scope(|scope| {
+        let work = || {
+            barrier.wait();
+            let mut hasher = Hasher::tuned();
+            let widths = Variant::ALL.map(|variant| hasher.plan().width(variant));
+            println!("# {} widths {widths:?}", hasher.plan().kernel().name());
+            let rate = |index: &usize| {
+                barrier.wait();
+                hashes_per_second(&mut hasher, sets[*index], slice)
+            };
+            chosen.iter().map(rate).collect::<Vec<f64>>()
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let rates = workers.into_iter().map(|worker| worker.join().expect("a worker"));
+        rates.reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect()).unwrap_or_default()
+    });
+
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (index, rate) in chosen.into_iter().zip(rates) {
+        let set = sets[index];
+        let names = set.map(|variant| Variant::ALL[variant].name());
+        println!("{index:2} {:40} p {:.3} {rate:7.1} H/s", names.join(" "), probability(set));
+        sum += rate * probability(set);
+        weights += probability(set);
+    }
+    println!("weighted {:.1} H/s on {threads} threads", sum / weights);
+}
+
+/// All sets of three of the six, ascending, as XMRig numbers its rotations.
+fn sets() -> Vec<[usize; 3]> {
+    let all = 0..6;
+    all.clone()
+        .flat_map(|a| (a + 1..6).map(move |b| [a, b]))
+        .flat_map(|[a, b]| (b + 1..6).map(move |c| [a, b, c]))
+        .collect()
+}
+
+/// How often the first three different nibbles, modulo 6, are these: three nibbles of 16 name each
+/// of the first four, two each of the last two.
+fn probability([a, b, c]: [usize; 3]) -> f64 {
+    let of = |variant: usize| if variant < 4 { 3.0 / 16.0 } else { 2.0 / 16.0 };
+    let orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]];
+    let sum = |[x, y, z]: [usize; 3]| of(x) * of(y) / (1.0 - of(x)) * of(z) / (1.0 - of(x) - of(y));
+    orders.into_iter().map(sum).sum()
+}
+
+fn hashes_per_second(hasher: &mut Hasher, [a, b, c]: [usize; 3], slice: Duration) -> f64 {
+    let mut headers: [Header; MAX_BATCH] = [[0; 80]; MAX_BATCH];
+    let mut hashes = [[0; 32]; MAX_BATCH];
+    let (mut nonce, mut done) = (0u32, 0);
+    let start = Instant::now();
+    while start.elapsed() < slice {
+        for header in &mut headers {
+            header[4..36].fill((c | c << 4) as u8);
+            header[4] = (a | b << 4) as u8;
+            header[76..].copy_from_slice(&nonce.to_le_bytes());
+            nonce += 1;
+        }
+        assert!(hasher.hash_batch(&headers, &mut hashes, || true));
+        done += headers.len();
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
