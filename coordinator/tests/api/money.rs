@@ -16,36 +16,8 @@ pub fn signed_receipt(miner: &TestMiner<'_>, job: &Job, units: &str, id: &str) -
 }
 
 fn unsigned_receipt(miner: &TestMiner<'_>, job: &Job, units: &str, id: &str) -> Receipt {
-    let units: Units = units.parse().unwrap();
-    Receipt {
-        version: "1.0".to_owned(),
-        receipt_id: id.parse().unwrap(),
-        job_id: job.id.to_string(),
-        provider: miner.name.parse().unwrap(),
-        client: job.client.clone(),
-        wallet: miner.wallet().parse().unwrap(),
-        status: "COMPLETED".to_owned(),
-        units,
-        unit_type: job.price.unit_type,
-        unit_price: job.price.unit_price,
-        price: units.price(job.price.unit_price).unwrap(),
-        model: None,
-        prompt_hash: None,
-        started_at: job.created_at,
-        completed_at: job.created_at,
-        duration_ms: None,
-        artifact_hash: Some(format!("sha256:{}", Sha256Hex::of(b"done"))),
-        artifacts_root: None,
-        fence: Some(job.lease.fence),
-        isolation: None,
-        energy_j: None,
-        coordinator_id: None,
-        nonce: "1".to_owned(),
-        chain_id: None,
-        metadata: Map::new(),
-        signature: None,
-        attestations: Vec::new(),
-    }
+    let receipt = miner.receipt(job, &miner.proof(job, "done"), units);
+    Receipt { receipt_id: id.parse().unwrap(), ..receipt }
 }
 
 async fn gpu_miner<'a>(app: &'a TestApp, name: &str) -> TestMiner<'a> {
