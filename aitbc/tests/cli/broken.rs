@@ -2,14 +2,15 @@
 //! wrong hour, files that are not the coordinator's.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 use protocol::Timestamp;
 use protocol::payout::{PayoutFile, PayoutLine};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::program::Program;
 use crate::stub::{Stub, refusal, reply};
@@ -84,30 +85,51 @@ async fn following_survives_broken_streams() {
     assert_eq!(resumed, ["0", "3", "5", "0", "3", "5"]);
 }
 
+/// A job that goes on and says nothing more for now.
+const LIVE: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAW";
+
 #[tokio::test]
 async fn a_log_is_whole_although_it_comes_slowly() {
-    let stub = Stub::start(|seen| match seen.path.ends_with("/events") {
-        true => {
-            let text = |event: &Value| format!("data: {event}\n\n");
-            let story = story();
-            let (first, rest) = story.split_at(3);
-            let first: String = first.iter().map(text).collect();
-            let rest: String = rest.iter().map(text).collect();
-            let pause = async move {
-                // Longer than a live job may be silent.
-                tokio::time::sleep(Duration::from_millis(1500)).await;
-                Ok(rest)
-            };
-            let pieces = stream::iter([Ok::<_, Infallible>(first)]).chain(stream::once(pause));
-            let kind = [("content-type", "text/event-stream")];
-            (kind, axum::body::Body::from_stream(pieces)).into_response()
+    let (opened, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (open, held) = (opened.clone(), go_on.clone());
+    let stub = Stub::start(move |seen| {
+        let is_live = seen.path.contains(LIVE);
+        if !seen.path.ends_with("/events") {
+            return reply(200, view(if is_live { "RUNNING" } else { "COMPLETED" }));
         }
-        false => reply(200, view("COMPLETED")),
+        let text = |event: &Value| format!("data: {event}\n\n");
+        let story = story();
+        let (first, rest) = story.split_at(3);
+        let first: String = first.iter().map(text).collect();
+        let rest: String = rest.iter().map(text).collect();
+        let held = if is_live { Arc::new(Semaphore::new(0)) } else { held.clone() };
+        if !is_live {
+            open.add_permits(1);
+        }
+        let pause = async move {
+            held.acquire().await.unwrap().forget();
+            Ok(rest)
+        };
+        let pieces = stream::iter([Ok::<_, Infallible>(first)]).chain(stream::once(pause));
+        let kind = [("content-type", "text/event-stream")];
+        (kind, axum::body::Body::from_stream(pieces)).into_response()
     })
     .await;
     let program = Program::at(&stub.url, Some("id.secret"));
-    assert_eq!(program.run(&["job", "logs", JOB]).await.ok(), "one\ntwo\n");
-    assert_eq!(program.run(&["job", "events", JOB]).await.ok().lines().count(), story().len());
+    for (what, of_live, of_ended) in [("logs", 2, 2), ("events", 3, story().len())] {
+        let live = async {
+            opened.acquire().await.unwrap().forget();
+            // Gives up once its job was silent for as long as a live one may be.
+            let live = program.run(&["job", what, LIVE]).await.ok();
+            go_on.add_permits(1);
+            live
+        };
+        let slow = ["job", what, JOB];
+        let (ended, live) = tokio::join!(program.run(&slow), live);
+        assert_eq!(live.lines().count(), of_live, "{live}");
+        assert_eq!(ended.ok().lines().count(), of_ended);
+    }
+    assert_eq!(stub.seen().len(), 8);
 }
 
 #[tokio::test]
