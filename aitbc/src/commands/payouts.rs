@@ -51,6 +51,9 @@ pub struct Export {
     /// Write the file here, and print what is in it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace a file that is there: it may say what was paid
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 impl Payouts {
@@ -71,7 +74,10 @@ impl Payouts {
 
 impl Export {
     async fn run(self, session: &Session) -> Result<Ending, Failure> {
-        let Self { since, until, csv, output } = self;
+        let Self { since, until, csv, output, force } = self;
+        if let Some(path) = output.as_ref().filter(|path| !force && path.exists()) {
+            return Err(Failure::in_the_way(path));
+        }
         let reply = session.coordinator.ask(&calls::export_payouts(since, until)).await?;
         let payouts: PayoutFile = reply.read()?;
         check(session, &payouts).await?;

@@ -165,6 +165,12 @@ async fn payouts_are_exported_and_marked() {
     let export = ["payouts", "export", "--since", "1d", "--output", "p"];
     let ended = admin.run(&export).await.code(0).says(&format!("{owed} to 1 wallet for"));
     assert_eq!(ended.stdout, format!("w-m1\t{owed} AITBC\t1\n"));
+    // What may have been paid by already is not lost to a second export.
+    let first = admin.read("p");
+    admin.run(&export).await.code(2).says("p is there; --force replaces it");
+    assert_eq!(admin.read("p"), first);
+    admin.run(&[&export[..], &["--force"]].concat()).await.code(0);
+    assert_ne!(admin.read("p"), first);
     let csv = admin.run(&["payouts", "export", "--csv"]).await.ok();
     assert!(csv.starts_with(&format!("wallet,amount,receipts\r\n\"w-m1\",{owed},\"")), "{csv}");
     let marked = admin.run(&["payouts", "mark", "p"]).await.ok();
