@@ -25,8 +25,8 @@ pub enum Config {
 pub struct Set {
     /// The profile
     name: String,
-    /// url, key_file, ca_file, allow_insecure, coordinator_keys (by commas), or key=- to read the
-    /// key from standard input; an empty value takes it away
+    /// url, key_file, ca_file, client_cert_file, allow_insecure, coordinator_keys (by commas), or
+    /// key=- to read the key from standard input; an empty value takes it away
     #[arg(value_name = "KEY=VALUE")]
     changes: Vec<String>,
     /// Let it be the one that counts where none is named
@@ -55,7 +55,8 @@ fn show(choice: Choice, output: Output) -> Result<Ending, Failure> {
         let shown = json!({
             "file": file, "profile": settings.profile, "url": settings.url.to_string(),
             "key_from": settings.key_origin, "has_key": settings.key.is_some(),
-            "ca_file": settings.ca_file, "coordinator_keys": settings.coordinator_keys,
+            "ca_file": settings.ca_file, "client_cert_file": settings.client_cert_file,
+            "coordinator_keys": settings.coordinator_keys,
         });
         output.line(&shown.to_string())?;
         return Ok(Ending::Done);
@@ -66,6 +67,10 @@ fn show(choice: Choice, output: Output) -> Result<Ending, Failure> {
         ("url", settings.url.to_string()),
         ("key from", settings.key_origin),
         ("ca_file", or_dash(settings.ca_file.map(|path| path.display().to_string()))),
+        (
+            "client_cert_file",
+            or_dash(settings.client_cert_file.map(|path| path.display().to_string())),
+        ),
         (
             "coordinator_keys",
             or_dash(Some(settings.coordinator_keys.join(", ")).filter(|k| !k.is_empty())),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, Identity, Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 mod backoff;
@@ -21,7 +21,7 @@ pub use base_url::BaseUrl;
 pub use calls::Call;
 pub use error::{CallError, Refusal};
 
-use crate::profile::{Secret, Settings};
+use crate::profile::{self, ProfileError, Secret, Settings};
 
 /// The largest reply that is read, in bytes.
 const LARGEST_REPLY: usize = 64 << 20;
@@ -60,6 +60,9 @@ pub enum ClientError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file with one's own certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] ProfileError),
     /// TLS could not be set up.
     #[error("HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -92,7 +95,7 @@ impl Coordinator {
     /// A client as configured. The process must have a rustls provider installed.
     ///
     /// # Errors
-    /// Where the CA file is bad or TLS cannot be set up.
+    /// Where a file of certificates is bad or TLS cannot be set up.
     pub fn new(settings: &Settings, patience: Patience) -> Result<Self, ClientError> {
         Ok(Self {
             base: settings.url.clone(),
@@ -161,10 +164,21 @@ fn builder(settings: &Settings) -> Result<ClientBuilder, ClientError> {
         // A proxy would read the key, even on the way to this very machine.
         builder = builder.no_proxy();
     }
-    match &settings.ca_file {
-        Some(path) => Ok(builder.tls_certs_merge(certificates(path)?)),
-        None => Ok(builder),
+    if let Some(path) = &settings.ca_file {
+        builder = builder.tls_certs_merge(certificates(path)?);
     }
+    if let Some(path) = &settings.client_cert_file {
+        builder = builder.identity(identity(path)?);
+    }
+    Ok(builder)
+}
+
+fn identity(path: &Path) -> Result<Identity, ClientError> {
+    let pem = profile::read_certificate(path)?;
+    // What the parser says may quote what it read.
+    let why = "holds no certificate with its private key, PEM".to_owned();
+    let wrong = ProfileError::CertificateFile { path: path.to_owned(), why };
+    Identity::from_pem(&pem).map_err(|_| wrong.into())
 }
 
 fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {

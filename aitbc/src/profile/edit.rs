@@ -9,7 +9,15 @@ use std::path::Path;
 use super::{Profile, Profiles, Secret, nearest, suggestion};
 
 /// The keys of a profile.
-const KEYS: &[&str] = &["url", "key", "key_file", "ca_file", "allow_insecure", "coordinator_keys"];
+const KEYS: &[&str] = &[
+    "url",
+    "key",
+    "key_file",
+    "ca_file",
+    "client_cert_file",
+    "allow_insecure",
+    "coordinator_keys",
+];
 
 impl Profiles {
     /// Sets `key` of the profile `name`, which is made if there is none. An empty value removes it.
@@ -24,6 +32,7 @@ impl Profiles {
             "key" => profile.key = text.map(|text| secret(&text)).transpose()?,
             "key_file" => profile.key_file = text.map(Into::into),
             "ca_file" => profile.ca_file = text.map(Into::into),
+            "client_cert_file" => profile.client_cert_file = text.map(Into::into),
             "allow_insecure" => {
                 profile.allow_insecure = match value {
                     "true" => true,
@@ -91,6 +100,7 @@ impl Profile {
             ("key", self.key.as_ref().map(|key| quoted(key.expose()))),
             ("key_file", self.key_file.as_ref().map(path)),
             ("ca_file", self.ca_file.as_ref().map(path)),
+            ("client_cert_file", self.client_cert_file.as_ref().map(path)),
             ("allow_insecure", self.allow_insecure.then(|| "true".to_owned())),
             (
                 "coordinator_keys",
@@ -140,6 +150,7 @@ mod tests {
             ("url", "https://market.example.net/api"),
             ("key", "id.secret"),
             ("key_file", "a \"b\"\\c"),
+            ("client_cert_file", "own.pem"),
             ("allow_insecure", "true"),
             ("coordinator_keys", key),
         ] {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub mod edit;
 mod secret;
 
-pub use secret::{Secret, read as read_key};
+pub use secret::{Secret, read as read_key, read_certificate};
 
 use crate::coordinator::BaseUrl;
 
@@ -46,6 +46,9 @@ pub struct Profile {
     pub key_file: Option<PathBuf>,
     /// A PEM file of further certificate authorities; relative to the profile file.
     pub ca_file: Option<PathBuf>,
+    /// One's own certificate and its private key, for a coordinator that asks for one: a PEM file,
+    /// relative to the profile file.
+    pub client_cert_file: Option<PathBuf>,
     /// Permits plain HTTP to other machines.
     pub allow_insecure: bool,
     /// The public keys that its receipts must be attested by.
@@ -78,6 +81,8 @@ pub struct Settings {
     pub key_origin: String,
     /// Further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// One's own certificate and its private key.
+    pub client_cert_file: Option<PathBuf>,
     /// The public keys that receipts must be attested by; empty: those of the coordinator.
     pub coordinator_keys: Vec<String>,
 }
@@ -114,6 +119,14 @@ pub enum ProfileError {
     /// The key file cannot be used.
     #[error("key file {path}: {why}")]
     KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file with one's own certificate cannot be used.
+    #[error("client_cert_file {path}: {why}")]
+    CertificateFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -239,6 +252,8 @@ pub fn settle(choice: Choice) -> Result<Settings, ProfileError> {
         key,
         key_origin,
         ca_file: profile.ca_file.map(beside),
+        // As the key: for whom it is written beside, and for nobody else.
+        client_cert_file: profile.client_cert_file.filter(|_| !elsewhere).map(beside),
         coordinator_keys: if elsewhere { Vec::new() } else { profile.coordinator_keys },
     })
 }

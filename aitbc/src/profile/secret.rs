@@ -13,6 +13,9 @@ use super::ProfileError;
 /// No API key is longer.
 const MAX_BYTES: u64 = 4096;
 
+/// No certificate with its chain and its private key is longer.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
 /// A text that prints as `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -57,6 +60,23 @@ pub fn read(path: &Path) -> Result<Secret, ProfileError> {
         true => Ok(key),
         false => Err(wrong("holds no API key".to_owned())),
     }
+}
+
+/// Reads a file with a certificate and its private key.
+///
+/// # Errors
+/// Where it is not there, too large, or open to others.
+pub fn read_certificate(path: &Path) -> Result<Vec<u8>, ProfileError> {
+    let wrong = |why: String| ProfileError::CertificateFile { path: path.to_owned(), why };
+    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+    refuse_if_open_to_others(path, &file)?;
+    let mut pem = Vec::new();
+    let read = file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem);
+    read.map_err(|error| wrong(error.to_string()))?;
+    if pem.len() as u64 > MAX_PEM_BYTES {
+        return Err(wrong(format!("larger than {MAX_PEM_BYTES} bytes")));
+    }
+    Ok(pem)
 }
 
 /// A file that holds a key belongs to its owner alone. What is no regular file (a pipe of the

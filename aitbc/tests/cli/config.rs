@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use axum::response::IntoResponse as _;
 use clap::{Command, CommandFactory as _};
+use coordinator::config::Listen;
+use coordinator::serve::Server;
 use serde_json::json;
 
 use crate::program::Program;
@@ -74,6 +76,44 @@ async fn keys_that_others_can_read_are_refused() {
     // Without a key in it anybody may read it.
     program.file(FILE, "profiles: {m: {url: 'http://127.0.0.1:1'}}\n", 0o644);
     program.run(&["jobs"]).await.code(6).says("cannot be reached");
+}
+
+#[tokio::test]
+async fn a_coordinator_may_ask_for_a_certificate() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let program = Program::new();
+    let authority = program.file(".config/aitbc/ca.pem", &made.cert.pem(), 0o644);
+    let secret = made.signing_key.serialize_pem();
+    let key = program.file("tls.key", &secret, 0o600);
+    program.file(".config/aitbc/own.pem", &(made.cert.pem() + &secret), 0o600);
+    let listen = Listen {
+        port: 0,
+        tls_cert: Some(authority.clone().into()),
+        tls_key: Some(key.into()),
+        tls_client_ca: Some(authority.into()),
+        ..Listen::default()
+    };
+    let house = axum::Router::new().fallback(|| async { reply(200, json!({"items": []})) });
+    let server = Server::start(&listen, house).unwrap();
+    let url = server.url();
+    let profile = |more: &str| {
+        let text = format!("profiles: {{m: {{url: '{url}', ca_file: ca.pem{more}}}}}\n");
+        program.file(FILE, &text, 0o600);
+    };
+    profile("");
+    program.run(&["jobs"]).await.code(6).says("cannot be reached");
+    profile(", client_cert_file: own.pem");
+    program.run(&["jobs"]).await.code(0);
+    assert!(program.run(&["config", "show"]).await.ok().contains("own.pem"));
+    // To another address goes nothing that is for this one.
+    let elsewhere = program.run(&["--url", "https://127.0.0.1:1", "config", "show"]).await.ok();
+    assert!(!elsewhere.contains("own.pem"), "{elsewhere}");
+    profile(", client_cert_file: ca.pem");
+    program.run(&["jobs"]).await.code(2).says("chmod 600");
+    program.file(".config/aitbc/bad.pem", "no certificate\n", 0o600);
+    profile(", client_cert_file: bad.pem");
+    program.run(&["jobs"]).await.code(2).says("holds no certificate with its private key");
 }
 
 #[tokio::test]

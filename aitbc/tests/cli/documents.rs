@@ -114,7 +114,15 @@ fn the_sample_is_a_profile_file() {
     assert_eq!(profiles.default.as_deref(), Some("local"));
     assert_eq!(profiles.profiles.keys().collect::<Vec<_>>(), ["local", "market"]);
     // Every key has a line in it, set or as a comment.
-    for key in ["url", "key", "key_file", "ca_file", "allow_insecure", "coordinator_keys"] {
+    for key in [
+        "url",
+        "key",
+        "key_file",
+        "ca_file",
+        "client_cert_file",
+        "allow_insecure",
+        "coordinator_keys",
+    ] {
         let lines = SAMPLE.lines().map(|line| line.trim_start().trim_start_matches("# "));
         assert!(lines.clone().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
     }
