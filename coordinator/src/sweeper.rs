@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::db::DbError;
-use crate::{events, settlement};
+use crate::{events, intake, settlement};
 
 /// How often.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -91,6 +91,7 @@ impl Sweeper {
         metrics::counter!("aitbc_jobs_expired_total").increment(expired);
         let mut tx = app.db.write().await?;
         let due = settlement::store::queue_due(&mut tx, now).await?;
+        intake::fold_promises(&mut tx).await?;
         tx.commit().await?;
         app.dispatch.wake(due);
         self.swept_at = now;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use draft::{Draft, draft};
 use protocol::client::{JobView, NewJob};
 use protocol::{ErrorCode, Name};
-pub use store::give_back;
+pub use store::{fold_promises, give_back, promise};
 
 use crate::accounts::idempotency::{Answer, IdempotencyKey, StoredReply};
 use crate::app::{App, Clock};

@@ -48,6 +48,7 @@ const BREACHES: &[(&[&str], &str)] = &[
         "every receipt belongs to a completed",
     ),
     (&["update attempts set outcome = 'FAILED'"], "every receipt belongs to one accepted"),
+    (&["insert into promises (amount) values (1)"], "what is promised is what"),
     (&["delete from queue"], "a job is in the queue or has ended"),
 ];
 

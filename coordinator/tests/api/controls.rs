@@ -1,6 +1,7 @@
 //! What an operator decides while the coordinator runs.
 
 use coordinator::controls::Switchboard;
+use coordinator::db::Args;
 use protocol::client::{BatchReply, JobView, Quote};
 use protocol::control::Controls;
 use protocol::miner::HeartbeatReply;
@@ -256,6 +257,46 @@ on_both_engines! {
         client.submit(job.clone()).await;
         client.post("/v1/jobs", job).await.refused(ErrorCode::DailyCapReached);
         app.audit().await;
+    }
+
+    async fn many_promises_become_one_and_count_on(app: TestApp) {
+        let client = app.client("c1").await;
+        let job = json!({"workload": "hash", "limits": {"max_runtime_s": 100}});
+        for n in 0..60 {
+            let id = client.submit(job.clone()).await;
+            if n < 58 {
+                client.cancel(id).await.expect(200);
+            }
+        }
+        let rows = || async {
+            let mut tx = app.app.db.read().await.unwrap();
+            let sql = "select count(*) as n from promises";
+            tx.row(sql, Args::new()).await.unwrap().unwrap().get::<i64>("n").unwrap()
+        };
+        assert_eq!(rows().await, 118);
+        app.sweep().await;
+        assert_eq!(rows().await, 1);
+        // 0.4 are promised to the two that are left.
+        app.decide(json!({"daily_cap": "0.6"})).await;
+        client.submit(job.clone()).await;
+        client.post("/v1/jobs", job).await.refused(ErrorCode::DailyCapReached);
+        app.audit().await;
+    }
+
+    async fn promises_beyond_the_range_of_the_books_stop_nothing(app: TestApp) {
+        let client = app.client("c1").await;
+        let most = "insert into promises (amount)
+                    values (9000000000000000000), (9000000000000000000)";
+        let mut tx = app.app.db.write().await.unwrap();
+        for _ in 0..60 {
+            tx.execute(most, Args::new()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        app.sweep().await;
+        client.submit_any().await;
+        app.decide(json!({"daily_cap": "1000"})).await;
+        let refused = client.post("/v1/jobs", json!({"workload": "hash"})).await;
+        refused.refused(ErrorCode::DailyCapReached);
     }
 
     async fn the_cap_holds_for_batches_and_crowds(app: TestApp) {

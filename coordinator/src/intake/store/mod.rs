@@ -11,6 +11,7 @@ mod shares;
 use std::collections::{BTreeMap, BTreeSet};
 
 use budget::{Budget, issue_most};
+pub use budget::{fold_promises, promise};
 use classes::class_limit;
 use clients::Client;
 use jobs::Row;
@@ -105,6 +106,7 @@ pub(super) async fn take_in(
     }
     jobs::insert_jobs(tx, &rows).await?;
     jobs::insert_queue(tx, &rows).await?;
+    promise(tx, rows.iter().map(|row| row.issue_most)).await?;
     let submitted = |row: &Row<'_>| {
         let more = json!({ "attempt": 1 });
         Event::state(row.id, 1, now, JobState::Queued, more)

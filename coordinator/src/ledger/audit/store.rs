@@ -135,6 +135,11 @@ const RULES: &[(&str, &str)] = &[
          where (j.outcome is null) is distinct from (q.job_id is not null)",
     ),
     (
+        "what is promised is what live jobs can issue",
+        "select count(*) as n from (select coalesce(sum(amount), 0) as kept from promises) p
+         where p.kept <> (select coalesce(sum(issue_most), 0) from jobs where outcome is null)",
+    ),
+    (
         "holds are what live jobs set aside",
         "select count(*) as n from accounts a where a.name like 'hold:%'
          and a.balance <> coalesce((select sum(j.hold) from jobs j where j.outcome is null

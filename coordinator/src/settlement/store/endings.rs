@@ -9,6 +9,7 @@ use crate::app;
 use crate::db::{Args, DbError, Rows, Tx};
 use crate::dispatch::store::LeaseRow;
 use crate::events::{self, Event};
+use crate::intake;
 use crate::ledger::store::Book;
 use crate::ledger::{Account, Transfer, TransferKind};
 
@@ -104,16 +105,22 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
          from jsonb_to_recordset($1) as r(job_id uuid, outcome text, attempt smallint,
              miner_id text, started_at timestamptz, error_code text, error_message text,
              logs_tail text, receipt_id text)
-         where j.job_id = r.job_id and j.outcome is null",
+         where j.job_id = r.job_id and j.outcome is null returning j.issue_most",
         "update jobs set outcome = r.value ->> 'outcome', finished_at = $2,
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
              receipt_id = r.value ->> 'receipt_id'
-         from json_each($1) r where job_id = r.value ->> 'job_id' and outcome is null",
+         from json_each($1) r where job_id = r.value ->> 'job_id' and outcome is null
+         returning issue_most",
     );
-    let ended = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
-    DbError::expect("end jobs", endings.len() as u64, ended)
+    let ended = tx.rows(sql, Args::new().with_rows(rows).with(now)).await?;
+    DbError::expect("end jobs", endings.len() as u64, ended.len() as u64)?;
+    let mut kept = Vec::with_capacity(ended.len());
+    for row in &ended {
+        kept.extend(row.get::<Amount>("issue_most")?.checked_neg());
+    }
+    intake::promise(tx, kept.into_iter()).await
 }
 
 /// An attempt that is over.
