@@ -5,8 +5,8 @@ use protocol::control::UnitPrice;
 use protocol::job::UnitType;
 use protocol::proof::Credited;
 use protocol::wallet::Balance;
-use protocol::{Amount, ErrorCode, Job, Receipt, Sha256Hex, Units};
-use serde_json::{Map, Value, json};
+use protocol::{Amount, ErrorCode, Job, Receipt, Sha256Hex};
+use serde_json::{Value, json};
 
 use crate::support::{Request, TestApp, TestMiner, on_both_engines};
 
