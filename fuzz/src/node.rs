@@ -59,7 +59,11 @@ fn runners() -> Runners {
     let allow = "command: {path: /usr/bin/env}\nargs: [[-i], [--chdir, '.*'], {matches: '.+'}]\n";
     let file = files::put("runners.d/env.yaml", allow.as_bytes());
     let list = Allowlist::load(file.parent().expect("it is in a directory")).expect("it is good");
-    Runners { builtin: Some(Builtin::new("/usr/bin/true")), cli: Cli::new(list) }
+    Runners {
+        builtin: Some(Builtin::new("/usr/bin/true")),
+        cli: Cli::new(list),
+        ..Runners::default()
+    }
 }
 
 /// Whatever the coordinator says, a node signs only what verifies.
@@ -76,6 +80,9 @@ fn receipts_verify(job: &Job) {
         joules: None,
         output_sha: Sha256Hex::of(b""),
         artifacts: Vec::new(),
+        tokens: Some(7),
+        model: None,
+        measured: serde_json::Map::new(),
     };
     let (miner, key) = ("m1".parse().expect("a name"), SigningKey::from_bytes(&[1; 32]));
     let signer = Signer { miner: &miner, wallet: &miner, key: &key, nonce: 1 };

@@ -20,14 +20,15 @@ use tracing::{info, warn};
 use crate::coordinator::{Backoff, CallError, Remedy};
 use crate::inputs::{self, InputError};
 use crate::leases::{Held, StopReason};
-use crate::metrics::metrics;
+use crate::metrics::{self, metrics};
 use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
 use crate::runners::{JobFacts, Plan, Refusal};
 use crate::sandbox::{Command, Ending, Run, SandboxError, Usage};
+use crate::servers::{Call, ServerError};
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
-use crate::{consent, output, progress};
+use crate::{consent, output, progress, servers};
 
 /// How much of the log a failure report carries, in bytes.
 const LOG_TAIL: u64 = 4096;
@@ -56,6 +57,16 @@ impl From<io::Error> for Abandoned {
     fn from(error: io::Error) -> Self {
         Self::Refused(Refusal::new(FailureCode::Internal, format!("node: {error}")))
     }
+}
+
+/// What a plan came to, whoever carried it out.
+struct Done {
+    ending: Ending,
+    usage: Usage,
+    isolation: String,
+    tokens: Option<u64>,
+    model: Option<String>,
+    measured: Map<String, Value>,
 }
 
 /// An attempt under way.
@@ -170,10 +181,11 @@ impl<'a> Attempt<'a> {
     async fn execute(&self, plan: &Plan, mode: SlotKind) -> Result<RunRecord, Abandoned> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
-        let run = self.run_plan(plan).await?;
+        let done = self.run_plan(plan).await?;
+        let usage = done.usage;
         // An attempt runs once.
-        let _ = self.used.set(run.usage);
-        self.judge(run.ending)?;
+        let _ = self.used.set(usage);
+        self.judge(done.ending)?;
         self.dir.link_stdout()?;
         let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
         let most = plan.limits().output_bytes;
@@ -181,27 +193,31 @@ impl<'a> Attempt<'a> {
         let (output_sha, artifacts) = collected.map_err(io::Error::other)??;
         let record = RunRecord {
             mode,
-            isolation: run.isolation.to_string(),
+            isolation: done.isolation,
             started_at,
-            wall_micros: u64::try_from(run.usage.wall.as_micros()).unwrap_or(u64::MAX),
-            cpu_micros: u64::try_from(run.usage.cpu.as_micros()).unwrap_or(u64::MAX),
-            max_rss_bytes: run.usage.max_rss_bytes,
-            written_bytes: run.usage.written_bytes,
-            vram_bytes: run.usage.vram_bytes,
-            joules: run.usage.joules,
+            wall_micros: u64::try_from(usage.wall.as_micros()).unwrap_or(u64::MAX),
+            cpu_micros: u64::try_from(usage.cpu.as_micros()).unwrap_or(u64::MAX),
+            max_rss_bytes: usage.max_rss_bytes,
+            written_bytes: usage.written_bytes,
+            vram_bytes: usage.vram_bytes,
+            joules: usage.joules,
             output_sha,
             artifacts,
+            tokens: done.tokens,
+            model: done.model,
+            measured: done.measured,
         };
         self.save(Phase::Uploading, Some(record.clone()))?;
         Ok(record)
     }
 
     /// Does what is planned, and meanwhile tells the coordinator how far it is.
-    async fn run_plan(&self, plan: &Plan) -> Result<Run, Abandoned> {
+    async fn run_plan(&self, plan: &Plan) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
         let run = async {
             let run = match plan {
                 Plan::Sandboxed(command) => self.run_program(command).await,
+                Plan::Call(call) => self.call(call).await,
             };
             ended.cancel();
             run
@@ -211,7 +227,7 @@ impl<'a> Attempt<'a> {
         run
     }
 
-    async fn run_program(&self, command: &Command) -> Result<Run, Abandoned> {
+    async fn run_program(&self, command: &Command) -> Result<Done, Abandoned> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
         let run = sandbox.run(command, &self.dir.places(), &self.held.interrupt).await;
@@ -219,7 +235,33 @@ impl<'a> Attempt<'a> {
             SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
             other => Refusal::new(FailureCode::Internal, other.to_string()),
         })?;
-        Ok(run)
+        let Run { ending, usage, isolation } = run;
+        let isolation = isolation.to_string();
+        Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
+    }
+
+    async fn call(&self, call: &Call) -> Result<Done, Abandoned> {
+        let served = call.run(&self.dir.places(), &self.held.interrupt).await;
+        let served = served.map_err(|error| {
+            let code = match error {
+                ServerError::Absent(_) => FailureCode::Unsupported,
+                ServerError::Refused(_) => FailureCode::Input,
+                ServerError::Gone(_) | ServerError::Nonsense(_) | ServerError::Local(_) => {
+                    FailureCode::Internal
+                }
+            };
+            // What it offers may not be there any more, and the next job need not find out, too.
+            self.node.servers_wake.notify_one();
+            Refusal::new(code, error.to_string())
+        })?;
+        Ok(Done {
+            ending: served.ending,
+            usage: Usage { wall: served.wall, ..Usage::default() },
+            isolation: servers::ISOLATION.to_owned(),
+            tokens: served.tokens,
+            model: Some(served.model),
+            measured: served.metrics,
+        })
     }
 
     fn judge(&self, ending: Ending) -> Result<(), Abandoned> {
@@ -290,7 +332,7 @@ impl<'a> Attempt<'a> {
             id: self.job.id.to_string(),
             mode: record.mode,
             output_sha: record.output_sha,
-            metrics: metrics(record.mode, &record.usage()),
+            metrics: metrics::of_record(record),
             lease_token: Some(self.held.token),
             started_at: Some(record.started_at),
             finished_at: Some(completed_at(record)),

@@ -24,6 +24,7 @@ pub mod receipts;
 pub mod recovery;
 pub mod runners;
 pub mod sandbox;
+pub mod servers;
 pub mod slots;
 pub mod telemetry;
 pub mod workdir;

@@ -4,6 +4,11 @@ use protocol::job::SlotKind;
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::Usage;
+use crate::servers::ISOLATION;
+use crate::workdir::RunRecord;
+
+/// The least energy of which a quotient says anything, in joules.
+const LEAST_JOULES: f64 = 0.001;
 
 /// The known keys of `metrics`, as far as they were measured.
 pub fn metrics(mode: SlotKind, usage: &Usage) -> Map<String, Value> {
@@ -29,11 +34,61 @@ pub fn metrics(mode: SlotKind, usage: &Usage) -> Map<String, Value> {
     metrics
 }
 
+/// Those of a finished run, with what was measured besides, and what its energy was worth.
+pub fn of_record(record: &RunRecord) -> Map<String, Value> {
+    let mut metrics = metrics(record.mode, &record.usage());
+    if record.isolation == ISOLATION {
+        // What a server of the owner's used is not known.
+        for unknown in ["cpu_seconds", "written_bytes"] {
+            metrics.remove(unknown);
+        }
+    }
+    // Less than the counters can tell apart is no basis for a quotient.
+    let joules = record.joules.filter(|joules| *joules >= LEAST_JOULES);
+    if let (Some(joules), Some(tokens)) = (joules, record.tokens) {
+        let rate = tokens as f64 / joules * 1_000.0;
+        metrics.insert("tokens_per_kJ".to_owned(), json!((rate * 1_000.0).round() / 1_000.0));
+    }
+    metrics.extend(record.measured.clone());
+    metrics
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use protocol::Sha256Hex;
+
     use super::*;
+
+    fn generated(joules: Option<f64>) -> Map<String, Value> {
+        of_record(&RunRecord {
+            mode: SlotKind::Gpu,
+            isolation: ISOLATION.to_owned(),
+            started_at: "2026-01-24T00:00:00Z".parse().unwrap(),
+            wall_micros: 4_000_000,
+            cpu_micros: 0,
+            max_rss_bytes: 0,
+            written_bytes: 0,
+            vram_bytes: None,
+            joules,
+            output_sha: Sha256Hex::of(b""),
+            artifacts: Vec::new(),
+            tokens: Some(200),
+            model: None,
+            measured: Map::from_iter([("tokens".to_owned(), 200.into())]),
+        })
+    }
+
+    #[test]
+    fn tokens_per_kilojoule_where_energy_was_measured() {
+        let measured = generated(Some(160.0));
+        assert_eq!([&measured["energy_j"], &measured["tokens_per_kJ"]], [160.0, 1250.0]);
+        assert!(measured["tokens"] == 200 && !measured.contains_key("cpu_seconds"));
+        for joules in [None, Some(0.0)] {
+            assert!(!generated(joules).contains_key("tokens_per_kJ"));
+        }
+    }
 
     #[test]
     fn what_was_not_measured_is_not_told() {

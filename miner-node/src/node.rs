@@ -86,6 +86,8 @@ pub struct Node {
     pub draining: AtomicBool,
     /// Has the next heartbeat rescheduled.
     pub heartbeat_wake: Notify,
+    /// Has the owner's servers asked at once what they have.
+    pub servers_wake: Notify,
     /// What it tells the coordinator about itself.
     capabilities: RwLock<Arc<MinerCapabilities>>,
     /// What its runners can do; tried out once, at the start.
@@ -127,12 +129,12 @@ impl Node {
         let coordinator = Coordinator::new(&config.coordinator)?;
         let workspace = Workspace::open(&config.workspace.root)?;
         let (sandbox, isolation) = isolate(&config, &workspace, &executable).await?;
-        let runners = match &sandbox {
+        let mut runners = match &sandbox {
             Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
             None => Runners::default(),
         };
-        let offer =
-            isolation.map_or_else(Offer::default, |level| runners.offer(&level.to_string()));
+        runners.add_served(&config.runners, complain_of_server).await;
+        let offer = runners.offer(isolation.map(|level| level.to_string()).as_deref());
         let mut sensors = Sensors::of_machine();
         let root = workspace.root().to_owned();
         let (sensors, probe) = blocking(move || {
@@ -161,6 +163,7 @@ impl Node {
             standing: watch::Sender::default(),
             draining: AtomicBool::new(false),
             heartbeat_wake: Notify::new(),
+            servers_wake: Notify::new(),
             sensors: Arc::new(Mutex::new(sensors)),
             offset_micros: AtomicI64::new(0),
             complained_at: AtomicU64::new(0),
@@ -179,11 +182,20 @@ impl Node {
         let probe =
             blocking(move || sensors.lock().unwrap_or_else(PoisonError::into_inner).probe(&root));
         let Ok(probe) = probe.await else { return };
-        let new = miner_capabilities(&probe, &self.config, &self.identity, &self.offer);
+        let offer = self.runners.offer(self.offer.isolation.as_deref());
+        let new = miner_capabilities(&probe, &self.config, &self.identity, &offer);
         let Some(new) = news(&self.capabilities(), new) else { return };
         info!(event = "capabilities_changed", "this machine has changed; registering again");
         *self.capabilities.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         self.standing.send_modify(|standing| standing.registered = false);
+        self.heartbeat_wake.notify_one();
+    }
+
+    /// Asks the owner's servers again what they have. If that changed, the coordinator will be told.
+    pub async fn look_at_servers(&self) {
+        if self.runners.refresh(complain_of_server).await {
+            self.look_again().await;
+        }
     }
 
     /// The time, by the coordinator's clock as far as it is known.
@@ -223,11 +235,6 @@ impl Node {
             SlotKind::Gpu if self.capabilities().gpu => SlotKind::Gpu,
             SlotKind::Gpu | SlotKind::Cpu => SlotKind::Cpu,
         }
-    }
-
-    /// The sandbox level in force.
-    pub fn isolation(&self) -> &str {
-        self.offer.isolation.as_deref().unwrap_or("none")
     }
 
     /// The most that any job may use.
@@ -453,6 +460,11 @@ async fn try_runners(
         }
     }
     runners
+}
+
+/// A server that is away is asked again later.
+fn complain_of_server(why: &str) {
+    warn!(event = "no_server", "{why}");
 }
 
 /// What is new about the machine, if anything is worth telling: how many jobs run at once stays as

@@ -22,8 +22,7 @@ pub struct Signer<'a> {
     pub nonce: u128,
 }
 
-/// The receipt of `run`, signed; `None` where the job is not paid by time, or the time cannot be
-/// stated. Such a proof goes without, and the coordinator attests alone.
+/// The receipt of `run`, signed; `None` where what the job is paid by was not counted. Such a proof goes without, and the coordinator attests alone.
 pub fn receipt(job: &Job, run: &RunRecord, signer: &Signer<'_>) -> Option<Receipt> {
     let units = units(job, run)?;
     let price = units.price(job.price.unit_price)?;
@@ -44,7 +43,7 @@ pub fn receipt(job: &Job, run: &RunRecord, signer: &Signer<'_>) -> Option<Receip
         unit_type: job.price.unit_type,
         unit_price: job.price.unit_price,
         price,
-        model: None,
+        model: run.model.clone(),
         prompt_hash: None,
         started_at: run.started_at,
         completed_at: completed_at(run),
@@ -80,12 +79,17 @@ pub fn lowered(receipt: &Receipt, most: Units, key: &SigningKey) -> Option<Recei
     Some(lowered.signed(key))
 }
 
-/// Seconds, to the millisecond, times the devices that the job asked for.
+/// Tokens; or seconds, to the millisecond, times the devices that the job asked for.
 fn units(job: &Job, run: &RunRecord) -> Option<Units> {
     let devices = match job.price.unit_type {
         UnitType::GpuSeconds => 1,
         UnitType::CpuSeconds => job.requirements.cpu_threads.unwrap_or(1).max(1),
-        UnitType::Tokens | UnitType::Fuel => return None,
+        UnitType::Tokens => {
+            // The server counted; what the job did not ask for is not claimed.
+            let most = u64::from(job.limits.max_tokens.unwrap_or(u32::MAX));
+            return Units::from_whole(i64::try_from(run.tokens?.min(most)).ok()?);
+        }
+        UnitType::Fuel => return None,
     };
     let whole_millis = run.wall_micros - run.wall_micros % 1_000;
     Units::from_micros(i64::try_from(whole_millis).ok()?)?.checked_times(devices)
@@ -113,6 +117,9 @@ mod tests {
             joules: None,
             output_sha: Sha256Hex::of(b"hello world\n"),
             artifacts: Vec::new(),
+            tokens: None,
+            model: None,
+            measured: Map::new(),
         }
     }
 
@@ -159,7 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_not_paid_by_time_has_no_receipt_of_ours() {
+    fn tokens_are_paid_up_to_what_was_asked_for() {
+        let mut job = job("llm_gen");
+        job.price.unit_type = UnitType::Tokens;
+        let counted = RunRecord { tokens: Some(200), ..run() };
+        assert_eq!(units(&job, &counted).unwrap().to_string(), "200");
+        job.limits.max_tokens = Some(150);
+        assert_eq!(units(&job, &counted).unwrap().to_string(), "150");
+    }
+
+    #[test]
+    fn what_nobody_counted_has_no_receipt_of_ours() {
         let mut job = job("hash");
         job.price.unit_type = UnitType::Tokens;
         assert_eq!(units(&job, &run()), None);

@@ -50,7 +50,7 @@ pub fn miner_capabilities(
         runners: offer.runners.clone(),
         commands: offer.runners.contains(&RunnerKind::Cli).then(|| offer.commands.clone()),
         slots: Some(Slots { cpu: plan.cpu, gpu: plan.gpu }),
-        models: Vec::new(),
+        models: offer.models.clone(),
         region: config.region.clone(),
         wallet: config.wallet.clone(),
         pubkey: Some(identity.pubkey()),
@@ -130,9 +130,10 @@ mod tests {
         let offer = Offer {
             runners: vec![RunnerKind::Builtin],
             workloads: vec!["hash".parse().unwrap(), "torch_bench".parse().unwrap()],
-            commands: Vec::new(),
+            models: vec!["llama3.2".parse().unwrap()],
             isolation: Some("bwrap".to_owned()),
             reaches_gpu,
+            ..Offer::default()
         };
         miner_capabilities(probe, config, &identity, &offer)
     }
@@ -152,6 +153,7 @@ mod tests {
         assert_eq!(told.workloads, ["hash".parse().unwrap()]);
         assert_eq!(told.price.unwrap().to_string(), "0.01");
         assert_eq!(told.gpus.len(), 2);
+        assert_eq!(told.models, ["llama3.2".parse().unwrap()]);
     }
 
     #[test]

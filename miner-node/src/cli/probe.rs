@@ -12,7 +12,7 @@ use super::{FAILED, Flags, answer, complain};
 use crate::capabilities::{Probe, Sensors, mode, slot_plan};
 use crate::config::Config;
 use crate::runners::{Allowlist, Builtin, Cli, Offer, Runners};
-use crate::sandbox::{Piece, Sandbox, Tools};
+use crate::sandbox::{Isolation, Piece, Sandbox, Tools};
 
 /// Everything that `probe` has to say.
 #[derive(Serialize)]
@@ -30,6 +30,7 @@ struct Report {
     runners: Vec<&'static str>,
     workloads: Vec<String>,
     commands: Vec<String>,
+    models: Vec<String>,
     /// Jobs at once, by kind and together.
     slots: Slots,
     /// Why something is not offered.
@@ -87,12 +88,13 @@ fn report(config: &Config) -> Report {
         runners: offer.runners.iter().map(|kind| kind.as_str()).collect(),
         workloads: offer.workloads.iter().map(ToString::to_string).collect(),
         commands: offer.commands,
+        models: offer.models.iter().map(ToString::to_string).collect(),
         slots: Slots { cpu: plan.cpu, gpu: plan.gpu, total: plan.total },
         notes,
     }
 }
 
-/// What the runners can do, if a program can be run in the sandbox; what cannot is noted.
+/// What the runners can do; what cannot is noted.
 fn offer(config: &Config, parts: &mut Vec<Part>, notes: &mut Vec<String>) -> Offer {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -101,17 +103,22 @@ fn offer(config: &Config, parts: &mut Vec<Part>, notes: &mut Vec<String>) -> Off
             return Offer::default();
         }
     };
-    runtime.block_on(try_out(config, parts, notes)).unwrap_or_else(|why| {
-        notes.push(format!("no job can be run: {why}"));
-        Offer::default()
+    runtime.block_on(async {
+        let mut runners = Runners::default();
+        let level = try_programs(config, &mut runners, parts, notes).await;
+        let level = level.map_err(|why| notes.push(format!("no program can be run: {why}"))).ok();
+        runners.add_served(&config.runners, |why| notes.push(why.to_owned())).await;
+        runners.offer(level.map(|level| level.to_string()).as_deref())
     })
 }
 
-async fn try_out(
+/// Adds the runners of programs and returns the level at which they are isolated.
+async fn try_programs(
     config: &Config,
+    runners: &mut Runners,
     parts: &mut Vec<Part>,
     notes: &mut Vec<String>,
-) -> Result<Offer, String> {
+) -> Result<Isolation, String> {
     let directory = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
     let tools = Tools::find().map_err(|error| error.to_string())?;
     let mut policy = config.sandbox_policy();
@@ -123,7 +130,6 @@ async fn try_out(
             .map(|part| Part { part, missing_because: sandbox.why_not(part).map(str::to_owned) }),
     );
     let level = probed.map_err(|error| error.to_string())?;
-    let mut runners = Runners::default();
     if config.runners.builtin.enable {
         let executable = std::env::current_exe().map_err(|error| error.to_string())?;
         match Builtin::probe(executable, &sandbox, &directory).await {
@@ -137,7 +143,7 @@ async fn try_out(
             Err(error) => notes.push(error.to_string()),
         }
     }
-    Ok(runners.offer(&level.to_string()))
+    Ok(level)
 }
 
 fn text(report: &Report) -> String {
@@ -178,6 +184,7 @@ fn text(report: &Report) -> String {
     line("runners", report.runners.join(", "));
     line("workloads", report.workloads.join(", "));
     line("commands", report.commands.join(", "));
+    line("models", report.models.join(", "));
     let Slots { cpu, gpu, total } = report.slots;
     line("slots", format!("{cpu} cpu, {gpu} gpu, {total} at once"));
     for note in &report.notes {

@@ -33,6 +33,7 @@ pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
 /// Each rule: the key to blame, whether it is broken, and what to do.
 fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
     let Config { coordinator, poll, heartbeat, resources, sandbox, workspace, accept, .. } = config;
+    let llm = &config.runners.llm;
     let relative = |path: &Path| !path.is_absolute();
     let insecure = !coordinator.base_url.is_https()
         && !coordinator.base_url.is_loopback()
@@ -81,6 +82,13 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
             relative(&config.runners.cli.allowlist_dir),
             "must be an absolute path",
         ),
+        ("runners.llm.timeout_s", llm.timeout_s == 0, "must be at least 1"),
+        ("runners.llm.refresh_s", llm.refresh_s == 0, "must be at least 1"),
+        (
+            "runners.llm.url",
+            llm.api_key_file.is_some() && !llm.url.is_https() && !llm.url.is_loopback(),
+            "refusing http:// to another machine, the key of runners.llm.api_key_file would be readable on the way; use https://",
+        ),
         ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),
         ("accept.max_runtime_s", accept.max_runtime_s == 0, "must be at least 1"),
     ]
@@ -101,6 +109,13 @@ fn warnings(config: &Config, loaded: &Loaded) -> Vec<String> {
         warnings.push(format!(
             "ALLOW_INSECURE: the API key and all jobs travel unencrypted to {}",
             config.coordinator.base_url.host()
+        ));
+    }
+    let llm = &config.runners.llm;
+    if llm.enable && !llm.url.is_https() && !llm.url.is_loopback() {
+        warnings.push(format!(
+            "runners.llm.url: prompts and answers travel unencrypted to {}",
+            llm.url.host()
         ));
     }
     if is_temporary(config.state_dir()) {

@@ -16,6 +16,7 @@ pub mod grammar;
 pub mod keys;
 pub mod load;
 pub mod origin;
+pub mod runners;
 pub mod sandbox;
 pub mod secret;
 pub mod selection;
@@ -30,6 +31,7 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{Loaded, Places, load};
+pub use runners::{LlmApi, LlmRunner};
 pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use selection::Selection;
@@ -139,13 +141,15 @@ pub struct Backoff {
 }
 
 /// What runs jobs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runners {
     /// Work that the node itself knows (`hash`, `torch_bench`).
     pub builtin: BuiltinRunner,
     /// Allowlisted programs.
     pub cli: CliRunner,
+    /// A server that generates text.
+    pub llm: LlmRunner,
 }
 
 /// Work that the node itself knows.

@@ -1,11 +1,17 @@
 //! A text that must not be shown. Where it comes from and where it is sent lives elsewhere.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 /// What stands in for a secret wherever one would be printed.
 pub const REDACTED: &str = "***";
+
+/// No secret in a file is longer.
+const MAX_BYTES: u64 = 4096;
 
 /// A text that prints and serializes as `***`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -16,6 +22,20 @@ impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// What the file at `path` holds, without the blanks around it.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or holds nothing or too much.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut text = String::new();
+        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        match text.trim() {
+            "" => Err(io::Error::other("it is empty")),
+            _ if text.len() as u64 > MAX_BYTES => Err(io::Error::other("it is too long for a key")),
+            text => Ok(Self::new(text)),
+        }
     }
 
     /// The text itself, for the one place that sends it.
@@ -51,6 +71,18 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.expose(), "k1.very-secret");
+    }
+
+    #[test]
+    fn a_file_holds_one_line_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, " k1.very-secret\n").unwrap();
+        assert_eq!(Secret::read(&path).unwrap().expose(), "k1.very-secret");
+        for text in [" \n".to_owned(), "x".repeat(5000)] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Secret::read(&path).is_err());
+        }
     }
 
     #[test]

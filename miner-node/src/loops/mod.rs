@@ -14,6 +14,7 @@ use tracing::{info, warn};
 pub mod heartbeat;
 pub mod janitor;
 pub mod reporter;
+pub mod servers;
 pub mod worker;
 
 use crate::node::{Node, NodeError};
@@ -101,6 +102,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&node), end.clone()));
     let mut reporter = tokio::spawn(reporter::run(Arc::clone(&node), end.clone()));
     let mut janitor = tokio::spawn(janitor::run(Arc::clone(&node), end.clone()));
+    let mut servers = tokio::spawn(servers::run(Arc::clone(&node), end.clone()));
     let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
     let mut worker = tokio::spawn(worker);
     let outcome = tokio::select! {
@@ -108,12 +110,16 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         _ = &mut heartbeat => return Err(NodeError::LoopEnded("heartbeat")),
         _ = &mut reporter => return Err(NodeError::LoopEnded("reporter")),
         _ = &mut janitor => return Err(NodeError::LoopEnded("janitor")),
+        _ = &mut servers => return Err(NodeError::LoopEnded("servers")),
     };
     deliver_the_rest(&node, &stop).await;
     end.cancel();
-    for (name, ended) in
-        [("heartbeat", heartbeat.await), ("reporter", reporter.await), ("janitor", janitor.await)]
-    {
+    for (name, ended) in [
+        ("heartbeat", heartbeat.await),
+        ("reporter", reporter.await),
+        ("janitor", janitor.await),
+        ("servers", servers.await),
+    ] {
         ended.map_err(|_| NodeError::LoopEnded(name))?;
     }
     info!(event = "end", "[BOOT] AITBC miner ended (id={id})");

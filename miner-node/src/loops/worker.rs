@@ -77,9 +77,10 @@ impl Worker {
     /// makes the pause that is due. Says whether there was one.
     pub async fn tick(&mut self) -> bool {
         let mut standing = self.node.standing.subscribe();
-        let offers = !self.node.capabilities().runners.is_empty();
+        // Runners may come later, with a server of the owner's: then the node registers again.
+        let offers = || !self.node.capabilities().runners.is_empty();
         // Both wait for ever at worst: until the coordinator is there, until a job has ended.
-        let may_work = standing.wait_for(|standing| standing.may_work() && offers).await.is_ok();
+        let may_work = standing.wait_for(|standing| standing.may_work() && offers()).await.is_ok();
         let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
             return std::future::pending().await;
         };

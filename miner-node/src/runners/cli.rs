@@ -62,7 +62,7 @@ mod tests {
     fn runners(text: &str) -> Runners {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("env.yaml"), text).unwrap();
-        Runners { builtin: None, cli: Cli::new(Allowlist::load(directory.path()).unwrap()) }
+        Runners { cli: Cli::new(Allowlist::load(directory.path()).unwrap()), ..Runners::default() }
     }
 
     #[test]
@@ -70,13 +70,14 @@ mod tests {
         let runners = runners(
             "command: {path: /usr/bin/env}\nargs: [[--help]]\nmax_runtime_s: 9\nmax_output_mb: 2",
         );
-        assert_eq!(runners.offer("bwrap").commands, ["env"]);
+        assert_eq!(runners.offer(Some("bwrap")).commands, ["env"]);
         let mut job = job("cli");
         job.runner.kind = RunnerKind::Cli;
         job.command = Some("env".to_owned());
         job.args = vec!["--help".to_owned()];
         let ceilings = Ceilings { runtime_s: 100, output_mb: 10, ..Ceilings::default() };
-        let Plan::Sandboxed(command) = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
+        let plan = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
+        let Plan::Sandboxed(command) = plan else { panic!("no program: {plan:?}") };
         assert_eq!(command.program, Path::new("/usr/bin/env"));
         assert_eq!((command.limits.wall.as_secs(), command.limits.output_bytes), (9, 2 << 20));
         job.args.push("sh".to_owned());

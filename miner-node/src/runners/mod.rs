@@ -1,8 +1,10 @@
 //! From a job to a plan, one file per kind of runner.
 //!
-//! A runner only plans: it checks the job and names program, arguments and limits. What runs, and
-//! how it is isolated, is `sandbox/`. A runner that is not here is not advertised.
+//! A runner only plans: it checks the job and names program, arguments and limits, or what to ask
+//! of a server. What runs, and how it is isolated, is `sandbox/`; what is asked of servers, and with
+//! which limits, is `servers/`. A runner that is not here is not advertised.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use protocol::job::{Network, RunnerKind};
@@ -15,14 +17,17 @@ pub mod builtin;
 mod ceilings;
 pub mod cli;
 mod hash;
+pub mod llm;
 mod matmul;
+mod served;
 
 pub use allowlist::{Allowlist, AllowlistError};
 pub use builtin::Builtin;
 pub use ceilings::Ceilings;
 pub use cli::Cli;
+pub use llm::Llm;
 
-use crate::sandbox;
+use crate::{sandbox, servers};
 
 /// Where a program finds what it is told about its job.
 pub const JOB_FILE: &str = "/job.json";
@@ -49,6 +54,8 @@ impl Refusal {
 pub enum Plan {
     /// By a program in the sandbox.
     Sandboxed(sandbox::Command),
+    /// By a server of the owner's.
+    Call(servers::Call),
 }
 
 impl Plan {
@@ -56,6 +63,7 @@ impl Plan {
     pub const fn limits(&self) -> &sandbox::Limits {
         match self {
             Self::Sandboxed(command) => &command.limits,
+            Self::Call(call) => &call.limits,
         }
     }
 }
@@ -67,6 +75,8 @@ pub struct Runners {
     pub builtin: Option<Builtin>,
     /// Allowlisted programs.
     pub cli: Option<Cli>,
+    /// A server that generates text; it may be away for now.
+    pub llm: Option<Llm>,
 }
 
 /// What a node can run, as it advertises it.
@@ -78,26 +88,40 @@ pub struct Offer {
     pub workloads: Vec<Name>,
     /// The programs of the `cli` runner.
     pub commands: Vec<String>,
-    /// The sandbox level; absent: none, and then nothing is offered.
+    /// Models at hand.
+    pub models: Vec<Name>,
+    /// The sandbox level; absent: none, and then no program is run.
     pub isolation: Option<String>,
     /// Whether a job can reach a GPU through any of them; without one, a GPU is not offered.
     pub reaches_gpu: bool,
 }
 
+impl Offer {
+    fn add(&mut self, kind: RunnerKind, workloads: &[&str]) {
+        if !self.runners.contains(&kind) {
+            self.runners.push(kind);
+        }
+        self.workloads.extend(workloads.iter().filter_map(|name| name.parse().ok()));
+    }
+}
+
 impl Runners {
-    /// What can be run with them under the sandbox level `isolation`.
-    pub fn offer(&self, isolation: &str) -> Offer {
-        let mut offer = Offer { isolation: Some(isolation.to_owned()), ..Offer::default() };
-        let mut add = |kind, workloads: &[&str]| {
-            offer.runners.push(kind);
-            offer.workloads.extend(workloads.iter().filter_map(|name| name.parse().ok()));
-        };
+    /// What can be run with them under the sandbox level `isolation`, if there is a sandbox.
+    pub fn offer(&self, isolation: Option<&str>) -> Offer {
+        let mut offer = Offer { isolation: isolation.map(str::to_owned), ..Offer::default() };
         if self.builtin.is_some() {
-            add(RunnerKind::Builtin, &builtin::WORKLOADS);
+            offer.add(RunnerKind::Builtin, &builtin::WORKLOADS);
         }
         if let Some(cli) = &self.cli {
-            add(RunnerKind::Cli, &[cli::WORKLOAD]);
+            offer.add(RunnerKind::Cli, &[cli::WORKLOAD]);
             offer.commands = cli.commands();
+        }
+        if let Some(llm) = &self.llm {
+            offer.models = llm.models();
+            offer.reaches_gpu |= llm.is_on_gpu();
+            if !offer.models.is_empty() {
+                offer.add(RunnerKind::Ollama, &[llm::WORKLOAD]);
+            }
         }
         offer
     }
@@ -114,6 +138,10 @@ impl Runners {
             return Err(Refusal::new(FailureCode::Egress, "this node gives jobs no network"));
         }
         let limits = ceilings.limits(job)?;
+        if job.runner.kind == RunnerKind::Ollama {
+            let llm = self.llm.as_ref().filter(|_| job.workload.as_str() == llm::WORKLOAD);
+            return Ok(Plan::Call(llm.ok_or_else(unsupported)?.plan(job, limits)?));
+        }
         let mut command = match job.runner.kind {
             RunnerKind::Builtin => self.builtin.as_ref().ok_or_else(unsupported)?.plan(job, limits),
             RunnerKind::Cli => self.cli.as_ref().ok_or_else(unsupported)?.plan(job, limits),
@@ -126,6 +154,26 @@ impl Runners {
             .push(sandbox::Shown { host: job_file.to_owned(), inside: PathBuf::from(JOB_FILE) });
         Ok(Plan::Sandboxed(command))
     }
+}
+
+/// The model that a job wants, out of those at hand: the one that it names or, where it names none,
+/// the one that it requires. Never another one.
+fn wanted_model<'a, T>(
+    job: &Job,
+    named: Option<&str>,
+    models: &'a BTreeMap<Name, T>,
+) -> Result<(&'a Name, &'a T), Refusal> {
+    let required = match job.requirements.models.as_slice() {
+        [model] => Some(model.as_str()),
+        _ => None,
+    };
+    let Some(wanted) = named.or(required) else {
+        return Err(Refusal::new(FailureCode::Input, "params: model is missing"));
+    };
+    models.iter().find(|(name, _)| name.as_str() == wanted).ok_or_else(|| {
+        let wanted: String = wanted.chars().take(128).collect();
+        Refusal::new(FailureCode::Unsupported, format!("no model {wanted:?} here"))
+    })
 }
 
 /// What a program is told about its job: the content of [`JOB_FILE`]. No lease, no price.

@@ -36,14 +36,14 @@ fn what_is_not_there_is_unsupported() {
     let mut other = job("x");
     other.runner.kind = RunnerKind::Container;
     assert_eq!(refusal(&none, &other), FailureCode::Unsupported);
-    let runners = Runners { builtin: Some(Builtin::new("/node")), cli: None };
+    let runners = Runners { builtin: Some(Builtin::new("/node")), ..Runners::default() };
     assert_eq!(refusal(&runners, &job("x")), FailureCode::Unsupported);
-    assert_eq!(runners.offer("bwrap").runners, [RunnerKind::Builtin]);
+    assert_eq!(runners.offer(Some("bwrap")).runners, [RunnerKind::Builtin]);
 }
 
 #[test]
 fn a_promise_of_network_is_not_kept_silently() {
-    let runners = Runners { builtin: Some(Builtin::new("/node")), cli: None };
+    let runners = Runners { builtin: Some(Builtin::new("/node")), ..Runners::default() };
     let mut job = job("hash");
     job.limits.network = Some(Network::Egress);
     assert_eq!(refusal(&runners, &job), FailureCode::Egress);

@@ -16,6 +16,7 @@ use protocol::{Job, JobId, LeaseToken, Sha256Hex, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::private::{self, NotPrivate};
@@ -135,6 +136,15 @@ pub struct RunRecord {
     pub output_sha: Sha256Hex,
     /// The declared files.
     pub artifacts: Vec<ArtifactProof>,
+    /// Tokens that were generated, where that is what was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// The model that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What else was measured, by the names of a proof's metrics.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub measured: Map<String, Value>,
 }
 
 impl RunRecord {

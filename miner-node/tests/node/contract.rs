@@ -129,6 +129,9 @@ impl Stage {
             joules: None,
             output_sha: Sha256Hex::of(OUTPUT),
             artifacts: vec![artifact.clone()],
+            tokens: None,
+            model: None,
+            measured: Map::new(),
         };
         let (miner, wallet) = (name("node7"), name("wallet_demo"));
         let signer = Signer { miner: &miner, wallet: &wallet, key: &self.key, nonce: 1 };

@@ -7,6 +7,8 @@ mod contract;
 mod crash;
 mod delivery;
 mod jobs;
+mod llm;
+mod model_server;
 mod readme;
 mod rig;
 mod shutdown;

@@ -42,11 +42,22 @@ impl Rig {
 
     /// With rules as they stand in a mock's script.
     pub async fn with_faults(rules: Value) -> Self {
-        // Another test may have been faster; it is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let rules: Vec<Rule> = serde_json::from_value(rules).unwrap();
         let faults = Faults::scripted(rules);
-        let options = mock_coordinator::Options { faults, ..mock_coordinator::Options::default() };
+        Self::with(mock_coordinator::Options { faults, ..mock_coordinator::Options::default() })
+            .await
+    }
+
+    /// With other prices than the coordinator's own.
+    pub async fn with_prices(prices: Value) -> Self {
+        let mut options = mock_coordinator::Options::default();
+        options.config.prices = serde_json::from_value(prices).unwrap();
+        Self::with(options).await
+    }
+
+    async fn with(options: mock_coordinator::Options) -> Self {
+        // Another test may have been faster; it is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mock = mock_coordinator::start(options).await.unwrap();
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("allowlist.d")).unwrap();

@@ -1,0 +1,57 @@
+//! The settings of runners that ask a server of the owner's.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BaseUrl, Selection};
+
+/// A server that generates text (`llm_gen`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LlmRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+    /// Where it is.
+    pub url: BaseUrl,
+    /// How it is spoken to.
+    pub api: LlmApi,
+    /// A file that holds the key that it wants to see, if it wants one.
+    pub api_key_file: Option<PathBuf>,
+    /// Which of its models are offered.
+    pub models: Selection,
+    /// Whether it works on this machine's GPU, so that its jobs take a GPU's slot.
+    pub gpu: bool,
+    /// The longest silence while it works, in seconds: loading a model takes time.
+    pub timeout_s: u32,
+    /// How often it is asked for its models, in seconds.
+    pub refresh_s: u32,
+}
+
+/// How a server that generates text is spoken to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LlmApi {
+    /// As it understands: Ollama's way first.
+    #[default]
+    Auto,
+    /// `/api/generate` and `/api/chat`.
+    Ollama,
+    /// `/v1/chat/completions`.
+    OpenAi,
+}
+
+impl Default for LlmRunner {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            url: "http://127.0.0.1:11434".parse().expect("a valid constant"),
+            api: LlmApi::Auto,
+            api_key_file: None,
+            models: Selection::Any,
+            gpu: true,
+            timeout_s: 300,
+            refresh_s: 60,
+        }
+    }
+}

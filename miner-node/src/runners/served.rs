@@ -1,0 +1,32 @@
+//! The runners that ask a server of the owner's: set up once, and looked at again and again.
+
+use super::{Llm, Runners};
+use crate::config;
+
+impl Runners {
+    /// Adds those that are switched on. A server that is away is asked again with
+    /// [`refresh`](Self::refresh). `complain` hears why something is not offered.
+    pub async fn add_served(&mut self, config: &config::Runners, mut complain: impl FnMut(&str)) {
+        if config.llm.enable {
+            match Llm::new(&config.llm) {
+                Ok(llm) => self.llm = Some(llm),
+                Err(why) => complain(&format!("no text is offered: {why}")),
+            }
+        }
+        self.refresh(complain).await;
+    }
+
+    /// Asks the owner's servers again what they have. Says whether that has changed; `complain`
+    /// hears of those that do not answer.
+    pub async fn refresh(&self, mut complain: impl FnMut(&str)) -> bool {
+        let mut has_changed = false;
+        if let Some(llm) = &self.llm {
+            let before = llm.models();
+            if let Err(error) = llm.refresh().await {
+                complain(&format!("no text is offered for now: {error}"));
+            }
+            has_changed |= llm.models() != before;
+        }
+        has_changed
+    }
+}
