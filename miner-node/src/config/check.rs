@@ -33,7 +33,7 @@ pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
 /// Each rule: the key to blame, whether it is broken, and what to do.
 fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
     let Config { coordinator, poll, heartbeat, resources, sandbox, workspace, accept, .. } = config;
-    let llm = &config.runners.llm;
+    let (llm, sd) = (&config.runners.llm, &config.runners.sd);
     let relative = |path: &Path| !path.is_absolute();
     let insecure = !coordinator.base_url.is_https()
         && !coordinator.base_url.is_loopback()
@@ -84,6 +84,13 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
         ),
         ("runners.llm.timeout_s", llm.timeout_s == 0, "must be at least 1"),
         ("runners.llm.refresh_s", llm.refresh_s == 0, "must be at least 1"),
+        ("runners.sd.timeout_s", sd.timeout_s == 0, "must be at least 1"),
+        ("runners.sd.refresh_s", sd.refresh_s == 0, "must be at least 1"),
+        (
+            "runners.sd.url",
+            sd.api_auth_file.is_some() && !sd.url.is_https() && !sd.url.is_loopback(),
+            "refusing http:// to another machine, the password of runners.sd.api_auth_file would be readable on the way; use https://",
+        ),
         (
             "runners.llm.url",
             llm.api_key_file.is_some() && !llm.url.is_https() && !llm.url.is_loopback(),
@@ -111,12 +118,14 @@ fn warnings(config: &Config, loaded: &Loaded) -> Vec<String> {
             config.coordinator.base_url.host()
         ));
     }
-    let llm = &config.runners.llm;
-    if llm.enable && !llm.url.is_https() && !llm.url.is_loopback() {
-        warnings.push(format!(
-            "runners.llm.url: prompts and answers travel unencrypted to {}",
-            llm.url.host()
-        ));
+    let (llm, sd) = (&config.runners.llm, &config.runners.sd);
+    for (key, enable, url) in
+        [("runners.llm.url", llm.enable, &llm.url), ("runners.sd.url", sd.enable, &sd.url)]
+    {
+        if enable && !url.is_https() && !url.is_loopback() {
+            let host = url.host();
+            warnings.push(format!("{key}: prompts and answers travel unencrypted to {host}"));
+        }
     }
     if is_temporary(config.state_dir()) {
         warnings.push(format!(

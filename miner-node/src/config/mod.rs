@@ -31,7 +31,7 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{Loaded, Places, load};
-pub use runners::{LlmApi, LlmRunner};
+pub use runners::{LlmApi, LlmRunner, SdRunner};
 pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use selection::Selection;
@@ -150,6 +150,8 @@ pub struct Runners {
     pub cli: CliRunner,
     /// A server that generates text.
     pub llm: LlmRunner,
+    /// A server that paints.
+    pub sd: SdRunner,
 }
 
 /// Work that the node itself knows.

@@ -55,3 +55,43 @@ impl Default for LlmRunner {
         }
     }
 }
+
+/// A server that paints (`sd_infer`): the HTTP API of AUTOMATIC1111's web UI.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SdRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+    /// Where it is.
+    pub url: BaseUrl,
+    /// A file that holds `user:password`, as the server's `--api-auth` has it, if it wants that.
+    pub api_auth_file: Option<PathBuf>,
+    /// Which of its models are offered.
+    pub models: Selection,
+    /// Whether it works on this machine's GPU, so that its jobs take a GPU's slot.
+    pub gpu: bool,
+    /// The most steps that a job may ask for.
+    pub max_steps: u32,
+    /// The longest side of an image that a job may ask for, in pixels.
+    pub max_side_px: u32,
+    /// The longest silence while it works, in seconds.
+    pub timeout_s: u32,
+    /// How often it is asked for its models, in seconds.
+    pub refresh_s: u32,
+}
+
+impl Default for SdRunner {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            url: "http://127.0.0.1:7860".parse().expect("a valid constant"),
+            api_auth_file: None,
+            models: Selection::Any,
+            gpu: true,
+            max_steps: 100,
+            max_side_px: 1024,
+            timeout_s: 600,
+            refresh_s: 60,
+        }
+    }
+}

@@ -12,7 +12,8 @@ use crate::node::Node;
 
 /// Asks until `end`: now and then, and at once where a call did not go well.
 pub async fn run(node: Arc<Node>, end: CancellationToken) {
-    let pause = Duration::from_secs(node.config.runners.llm.refresh_s.into());
+    let runners = &node.config.runners;
+    let pause = Duration::from_secs(runners.llm.refresh_s.min(runners.sd.refresh_s).into());
     loop {
         tokio::select! {
             () = sleep(jittered(pause, 10, node.random_u32())) => {}

@@ -19,6 +19,7 @@ pub mod cli;
 mod hash;
 pub mod llm;
 mod matmul;
+pub mod sd;
 mod served;
 
 pub use allowlist::{Allowlist, AllowlistError};
@@ -26,6 +27,7 @@ pub use builtin::Builtin;
 pub use ceilings::Ceilings;
 pub use cli::Cli;
 pub use llm::Llm;
+pub use sd::Sd;
 
 use crate::{sandbox, servers};
 
@@ -77,6 +79,8 @@ pub struct Runners {
     pub cli: Option<Cli>,
     /// A server that generates text; it may be away for now.
     pub llm: Option<Llm>,
+    /// A server that paints; it may be away for now.
+    pub sd: Option<Sd>,
 }
 
 /// What a node can run, as it advertises it.
@@ -103,6 +107,15 @@ impl Offer {
         }
         self.workloads.extend(workloads.iter().filter_map(|name| name.parse().ok()));
     }
+
+    /// Adds what a server of the owner's can do, if it has anything to do it with.
+    fn add_models(&mut self, kind: RunnerKind, workload: &str, models: Vec<Name>, is_on_gpu: bool) {
+        self.reaches_gpu |= is_on_gpu;
+        if !models.is_empty() {
+            self.add(kind, &[workload]);
+            self.models.extend(models);
+        }
+    }
 }
 
 impl Runners {
@@ -117,11 +130,10 @@ impl Runners {
             offer.commands = cli.commands();
         }
         if let Some(llm) = &self.llm {
-            offer.models = llm.models();
-            offer.reaches_gpu |= llm.is_on_gpu();
-            if !offer.models.is_empty() {
-                offer.add(RunnerKind::Ollama, &[llm::WORKLOAD]);
-            }
+            offer.add_models(RunnerKind::Ollama, llm::WORKLOAD, llm.models(), llm.is_on_gpu());
+        }
+        if let Some(sd) = &self.sd {
+            offer.add_models(sd::KIND, sd::WORKLOAD, sd.models(), sd.is_on_gpu());
         }
         offer
     }
@@ -138,9 +150,12 @@ impl Runners {
             return Err(Refusal::new(FailureCode::Egress, "this node gives jobs no network"));
         }
         let limits = ceilings.limits(job)?;
-        if job.runner.kind == RunnerKind::Ollama {
-            let llm = self.llm.as_ref().filter(|_| job.workload.as_str() == llm::WORKLOAD);
-            return Ok(Plan::Call(llm.ok_or_else(unsupported)?.plan(job, limits)?));
+        match (job.runner.kind, job.workload.as_str(), &self.llm, &self.sd) {
+            (RunnerKind::Ollama, llm::WORKLOAD, Some(llm), _) => {
+                return llm.plan(job, limits).map(Plan::Call);
+            }
+            (sd::KIND, sd::WORKLOAD, _, Some(sd)) => return sd.plan(job, limits).map(Plan::Call),
+            _ => {}
         }
         let mut command = match job.runner.kind {
             RunnerKind::Builtin => self.builtin.as_ref().ok_or_else(unsupported)?.plan(job, limits),

@@ -1,6 +1,6 @@
 //! The runners that ask a server of the owner's: set up once, and looked at again and again.
 
-use super::{Llm, Runners};
+use super::{Llm, Runners, Sd};
 use crate::config;
 
 impl Runners {
@@ -11,6 +11,12 @@ impl Runners {
             match Llm::new(&config.llm) {
                 Ok(llm) => self.llm = Some(llm),
                 Err(why) => complain(&format!("no text is offered: {why}")),
+            }
+        }
+        if config.sd.enable {
+            match Sd::new(&config.sd) {
+                Ok(sd) => self.sd = Some(sd),
+                Err(why) => complain(&format!("no images are offered: {why}")),
             }
         }
         self.refresh(complain).await;
@@ -26,6 +32,13 @@ impl Runners {
                 complain(&format!("no text is offered for now: {error}"));
             }
             has_changed |= llm.models() != before;
+        }
+        if let Some(sd) = &self.sd {
+            let before = sd.models();
+            if let Err(error) = sd.refresh().await {
+                complain(&format!("no images are offered for now: {error}"));
+            }
+            has_changed |= sd.models() != before;
         }
         has_changed
     }

@@ -22,7 +22,7 @@ const LARGEST_COMPLAINT: usize = 4 << 10;
 #[derive(Debug, Clone)]
 pub struct Connection {
     base: BaseUrl,
-    key: Option<Secret>,
+    authorization: Option<Secret>,
     client: Client,
     silence: Duration,
 }
@@ -35,11 +35,16 @@ pub struct Reply {
 }
 
 impl Connection {
-    /// To the server at `base`, which may be silent for as long as `silence` and is shown `key`.
+    /// To the server at `base`, which may be silent for as long as `silence`; `authorization` is
+    /// the header of that name.
     ///
     /// # Errors
     /// Where TLS cannot be set up.
-    pub fn new(base: BaseUrl, key: Option<Secret>, silence: Duration) -> reqwest::Result<Self> {
+    pub fn new(
+        base: BaseUrl,
+        authorization: Option<Secret>,
+        silence: Duration,
+    ) -> reqwest::Result<Self> {
         let client = Client::builder()
             .user_agent(concat!("miner-node/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
@@ -47,15 +52,18 @@ impl Connection {
             .redirect(Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { base, key, client, silence })
+        Ok(Self { base, authorization, client, silence })
     }
 
-    /// Reads what is at `path`: at most `most` bytes, within the time that a server may be silent.
+    /// Reads what is at `path`, which may have a query: at most `most` bytes, within the time that a server may be silent.
     ///
     /// # Errors
     /// See [`ServerError`].
     pub async fn get(&self, path: &str, most: usize) -> Result<Vec<u8>, ServerError> {
-        let request = self.client.get(self.base.endpoint(path));
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut url = self.base.endpoint(path);
+        url.set_query(Some(query).filter(|query| !query.is_empty()));
+        let request = self.client.get(url);
         let read = async { self.send(request).await?.whole(most).await };
         timeout(self.silence, read).await.map_err(|_| silent(self.silence))?
     }
@@ -70,8 +78,8 @@ impl Connection {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, ServerError> {
-        let request = match &self.key {
-            Some(key) => request.header(AUTHORIZATION, format!("Bearer {}", key.expose())),
+        let request = match &self.authorization {
+            Some(text) => request.header(AUTHORIZATION, text.expose()),
             None => request,
         };
         let response = timeout(self.silence, request.send()).await;
@@ -123,7 +131,7 @@ pub fn refusal(status: u16, body: &[u8]) -> ServerError {
     match status {
         300..=399 => ServerError::Nonsense(format!("{text}; redirects are not followed")),
         // Not what the job asked for, but who asked: the owner has to look at it.
-        401 | 403 | 407 => ServerError::Gone(format!("{text}; see api_key_file")),
+        401 | 403 | 407 => ServerError::Gone(format!("{text}; the owner has to look at its key")),
         404 => ServerError::Absent(text),
         408 | 425 | 429 => ServerError::Gone(text),
         400..=499 => ServerError::Refused(text),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::sandbox::{Ending, Interrupt, Limits, Places};
 
 mod connection;
+pub mod images;
 mod page;
 pub mod text;
 
@@ -54,6 +55,8 @@ pub struct Call {
 pub enum Request {
     /// Text that goes on from a prompt.
     Text(text::Generation),
+    /// An image that shows what a prompt says.
+    Image(images::Painting),
 }
 
 /// A request that came to an end.
@@ -95,6 +98,7 @@ impl Call {
         };
         let outcome = match &self.request {
             Request::Text(generation) => generation.run(places, &self.limits, over).await,
+            Request::Image(painting) => painting.run(places, &self.limits, over).await,
         }?;
         Ok(Served {
             ending: outcome.ending,
@@ -110,6 +114,7 @@ impl Request {
     fn model(&self) -> &str {
         match self {
             Self::Text(generation) => &generation.model,
+            Self::Image(painting) => &painting.model,
         }
     }
 }

@@ -279,3 +279,42 @@ async fn hostile_answers_end_the_job_and_nothing_else() {
     assert!(elsewhere.asked("POST /api/generate").is_empty());
     node.end().await;
 }
+
+/// Against a real server with a real model, of random weights: `scripts/llm_server` starts one.
+#[tokio::test]
+#[ignore = "needs the server that scripts/llm_server starts"]
+async fn a_real_server_generates() {
+    let url = std::env::var("TEST_LLM_URL").expect("TEST_LLM_URL: run scripts/llm_server");
+    let mut rig = Rig::with_prices(json!({
+        "workloads": {"llm_gen": {"unit_type": "tokens", "unit_price": "0.001"}},
+    }))
+    .await;
+    rig.config.runners.llm.enable = true;
+    rig.config.runners.llm.url = url.parse().unwrap();
+    let node = rig.run().await;
+    until_offered(&rig, &["tiny"]).await;
+    let mut outputs = Vec::new();
+    for _ in 0..2 {
+        let id = rig
+            .submit(json!({
+                "workload": "llm_gen",
+                "params": {"model": "tiny", "prompt": "the sky is blue", "seed": 7,
+                    "temperature": 1},
+                "limits": {"max_tokens": 32},
+            }))
+            .await;
+        let result = rig.result(id).await;
+        assert!(result.metrics["tokens_per_s"].as_f64().unwrap() > 0.0);
+        let receipt = rig.receipt(id).await;
+        assert_eq!(receipt.verify(), Ok(()));
+        assert_eq!(receipt.units.to_string(), result.metrics["tokens"].to_string());
+        assert!((1..=32).contains(&result.metrics["tokens"].as_u64().unwrap()));
+        outputs.push(result.result.unwrap());
+    }
+    // It is a model that answers: the same seed says the same.
+    assert_eq!(outputs[0], outputs[1]);
+    assert!(!outputs[0].as_str().unwrap().is_empty());
+    let id = rig.submit(prompt("another")).await;
+    rig.failed(id, "E_UNSUPPORTED").await;
+    node.end().await;
+}

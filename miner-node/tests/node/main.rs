@@ -11,6 +11,7 @@ mod llm;
 mod model_server;
 mod readme;
 mod rig;
+mod sd;
 mod shutdown;
 mod sins;
 mod space;

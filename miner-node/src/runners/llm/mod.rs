@@ -48,12 +48,13 @@ impl Llm {
     /// Where the key cannot be read, or TLS cannot be set up.
     pub fn new(config: &LlmRunner) -> Result<Self, String> {
         let read = |path: &std::path::PathBuf| {
-            Secret::read(path)
-                .map_err(|error| format!("runners.llm.api_key_file {}: {error}", path.display()))
+            let key = Secret::read(path)
+                .map_err(|error| format!("runners.llm.api_key_file {}: {error}", path.display()))?;
+            Ok::<_, String>(Secret::new(format!("Bearer {}", key.expose())))
         };
-        let key = config.api_key_file.as_ref().map(read).transpose()?;
+        let authorization = config.api_key_file.as_ref().map(read).transpose()?;
         let silence = Duration::from_secs(config.timeout_s.into());
-        let connection = Connection::new(config.url.clone(), key, silence);
+        let connection = Connection::new(config.url.clone(), authorization, silence);
         Ok(Self {
             connection: Arc::new(connection.map_err(|error| error.to_string())?),
             dialects: match config.api {

@@ -67,6 +67,7 @@ pub fn heard(line: &str) -> Result<Piece, ServerError> {
             prompt: line.prompt_eval_count,
             generation_nanos: line.eval_duration,
         },
+        is_token: !line.done,
         is_last: line.done,
         ..Piece::default()
     })

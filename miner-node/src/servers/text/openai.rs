@@ -36,6 +36,7 @@ struct Choice {
 
 #[derive(Deserialize)]
 struct Delta {
+    role: Option<String>,
     content: Option<String>,
 }
 
@@ -77,7 +78,11 @@ pub fn heard(line: &str) -> Result<Piece, ServerError> {
     }
     let choice = chunk.choices.into_iter().next();
     let has_finished = choice.as_ref().is_some_and(|choice| choice.finish_reason.is_some());
-    let said = choice.and_then(|choice| choice.delta).and_then(|delta| delta.content);
+    let delta = choice.and_then(|choice| choice.delta);
+    // The first one often only says who speaks.
+    let is_token =
+        delta.as_ref().is_some_and(|delta| delta.role.is_none() && delta.content.is_some());
+    let said = delta.and_then(|delta| delta.content);
     let usage = chunk.usage;
     Ok(Piece {
         text: said.unwrap_or_default(),
@@ -87,6 +92,7 @@ pub fn heard(line: &str) -> Result<Piece, ServerError> {
             prompt: usage.as_ref().and_then(|usage| usage.prompt_tokens),
             generation_nanos: None,
         },
+        is_token,
         has_finished,
         is_last: false,
     })

@@ -18,6 +18,8 @@ pub struct Piece {
     pub model: Option<String>,
     /// What the server has counted.
     pub counts: Counts,
+    /// Whether it stands for a token, of which the text may be empty: a part of a character.
+    pub is_token: bool,
     /// Whether the answer is complete; counts may follow.
     pub has_finished: bool,
     /// Whether nothing follows.
@@ -107,7 +109,7 @@ impl Transcript {
         Counts { generated: self.counts.generated.or(Some(self.pieces)), ..self.counts }
     }
 
-    /// How many pieces of text there were.
+    /// How many pieces stood for a token.
     pub const fn pieces(&self) -> u64 {
         self.pieces
     }
@@ -125,7 +127,7 @@ impl Transcript {
             prompt: new.prompt.or(old.prompt),
             generation_nanos: new.generation_nanos.or(old.generation_nanos),
         };
-        self.pieces += u64::from(!piece.text.is_empty());
+        self.pieces += u64::from(piece.is_token);
         self.has_finished |= piece.has_finished;
         self.is_over |= piece.is_last;
         Ok(piece.text)
