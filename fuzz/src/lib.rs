@@ -10,6 +10,7 @@
 //! | whoever signs | `canonical`, `receipt` |
 //! | the coordinator, seen by a node | `replies`, `leased_job`, `input_url` |
 //! | the coordinator, seen by `aitbc` | `event_stream` |
+//! | the owner's inference servers | `model_servers` |
 //! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script`, `profiles` |
 //! | the machine | `devices`, `state_files` |
 //!
@@ -30,6 +31,7 @@ mod receipts;
 mod replies;
 mod requests;
 mod scalars;
+mod servers;
 mod settings;
 
 pub use allowlist::allowlist;
@@ -42,6 +44,7 @@ pub use receipts::{canonical, receipt};
 pub use replies::replies;
 pub use requests::{requests, upload};
 pub use scalars::{amounts, scalars};
+pub use servers::model_servers;
 pub use settings::{environment, miner_conf, miner_yaml, mock_script, settings};
 
 /// What is done with bytes.
@@ -63,6 +66,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("miner_conf", miner_conf),
     ("miner_yaml", miner_yaml),
     ("mock_script", mock_script),
+    ("model_servers", model_servers),
     ("profiles", profiles),
     ("receipt", receipt),
     ("replies", replies),
