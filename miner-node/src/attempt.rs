@@ -162,6 +162,8 @@ impl<'a> Attempt<'a> {
             accept: &self.node.config.accept,
             job: self.job.id,
             token: self.held.token,
+            client: &self.job.client,
+            cache: &self.node.inputs,
         };
         let mut room = u64::from(self.node.config.resources.max_input_mb) << 20;
         for file in &self.job.input.files {

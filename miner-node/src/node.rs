@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
 use crate::identity::Identity;
+use crate::inputs::InputCache;
 use crate::leases::Leases;
 use crate::outbox::{Body, Outbox, Report, Settled};
 use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Offer, Runners};
@@ -68,6 +69,8 @@ pub struct Node {
     pub coordinator: Coordinator,
     /// Where its jobs live.
     pub workspace: Workspace,
+    /// The input files that were fetched before.
+    pub inputs: Arc<InputCache>,
     /// In what they run; absent where the machine cannot isolate.
     pub sandbox: Option<Sandbox>,
     /// Which of them it can run.
@@ -128,6 +131,9 @@ impl Node {
     ) -> Result<Arc<Self>, NodeError> {
         let coordinator = Coordinator::new(&config.coordinator)?;
         let workspace = Workspace::open(&config.workspace.root)?;
+        let inputs = workspace.root().join("inputs");
+        let inputs = InputCache::open(inputs, config.workspace.input_cache_mb);
+        let inputs = Arc::new(inputs.map_err(WorkspaceError::NotPrivate)?);
         let (sandbox, isolation) = isolate(&config, &workspace, &executable).await?;
         let mut runners = match &sandbox {
             Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
@@ -153,6 +159,7 @@ impl Node {
             identity,
             coordinator,
             workspace,
+            inputs,
             sandbox,
             runners,
             capabilities: RwLock::new(Arc::new(capabilities)),

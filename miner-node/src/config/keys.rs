@@ -90,6 +90,7 @@ pub static KEYS: &[Key] = &[
     key("sandbox.cpu_affinity", Kind::Text, &[]),
     key("workspace.root", Kind::Text, &["WORK_DIR"]),
     key("workspace.min_free_mb", Kind::Number, &[]),
+    key("workspace.input_cache_mb", Kind::Number, &[]),
     key("workspace.keep_success_h", Kind::Number, &[]),
     key("workspace.keep_failed_h", Kind::Number, &[]),
     key("shutdown.grace_s", Kind::Number, &[]),

@@ -204,6 +204,8 @@ pub struct Workspace {
     pub root: PathBuf,
     /// With less free space than this, in MiB, no job is taken; 0: never mind.
     pub min_free_mb: u32,
+    /// The most that is kept of input files for the next job that needs them, in MiB; 0: nothing.
+    pub input_cache_mb: u32,
     /// How long a finished job's files are kept, in hours.
     pub keep_success_h: u32,
     /// How long a failed job's files are kept, in hours.
@@ -338,6 +340,7 @@ impl Default for Workspace {
         Self {
             root: PathBuf::from("/var/lib/aitbc/miner"),
             min_free_mb: 1024,
+            input_cache_mb: 4096,
             keep_success_h: 24,
             keep_failed_h: 168,
         }

@@ -4,6 +4,7 @@ use protocol::JobState;
 use protocol::signing::key_id;
 use serde_json::json;
 
+use crate::model_server::ModelServer;
 use crate::rig::{Rig, eventually, exists, script_job};
 
 #[tokio::test]
@@ -228,5 +229,45 @@ async fn n_jobs_at_once_and_never_one_more() {
     for id in ids {
         assert_eq!(rig.credits(id).await, 1);
     }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn an_input_is_fetched_once_and_checked_each_time() {
+    let file = json!({"ask": "GET /list.txt", "say": ["b\na\n"]});
+    let host = ModelServer::start(json!([file, {"ask": "GET /moved", "status": 302,
+        "headers": {"location": "/list.txt"}}]))
+    .await;
+    let mut rig = Rig::new().await;
+    rig.config.accept.input_hosts = vec!["127.0.0.1".to_owned()];
+    rig.config.resources.max_input_mb = 1;
+    let node = rig.run().await;
+    let job = |path: &str, content: &[u8]| {
+        let mut job =
+            script_job("cat input/x; (echo spoilt > input/x) 2>/dev/null || exit 0; exit 9");
+        let sha256 = protocol::Sha256Hex::of(content);
+        let url = format!("{}{path}", host.url);
+        job["input"] = json!({"files": [{"name": "x", "sha256": sha256, "url": url}]});
+        job
+    };
+    let ids = [
+        rig.submit(job("/list.txt", b"b\na\n")).await,
+        rig.submit(job("/list.txt", b"b\na\n")).await,
+    ];
+    for id in ids {
+        assert_eq!(rig.result(id).await.result, Some("b\na\n".into()));
+    }
+    let id = rig.submit(job("/list.txt", b"b\na\n")).await;
+    assert_eq!(rig.result(id).await.result, Some("b\na\n".into()));
+    assert_eq!(host.asked("GET /list.txt").len(), 1);
+    // Neither another hash, nor another place, nor too much.
+    let id = rig.submit(job("/list.txt", b"other")).await;
+    rig.failed(id, "E_INPUT").await;
+    let id = rig.submit(job("/moved", b"b\na\n")).await;
+    rig.failed(id, "E_INPUT").await;
+    assert_eq!(host.asked("GET /list.txt").len(), 2);
+    host.says(json!([{"ask": "GET /list.txt", "say": ["x".repeat(2 << 20)]}]));
+    let id = rig.submit(job("/list.txt", "x".repeat(2 << 20).as_bytes())).await;
+    assert!(rig.failed(id, "E_INPUT").await.error.unwrap().message.contains("larger"));
     node.end().await;
 }

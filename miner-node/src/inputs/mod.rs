@@ -1,14 +1,24 @@
-//! Fetching a job's input files: from the coordinator or an allowed host, capped, hash checked.
+//! Fetching a job's input files: from the coordinator or an allowed host, capped, hash checked; or
+//! out of the [`cache`] of those that were fetched before.
+//!
+//! An allowed host is the owner's word, also where its name leads to an address of the owner's own
+//! network. It cannot send the node elsewhere: redirects are not followed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use protocol::job::InputFile;
-use protocol::{FailureCode, JobId, LeaseToken, Sha256Hex};
+use protocol::{FailureCode, JobId, LeaseToken, Name, Sha256Hex};
 use reqwest::{Response, Url};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt as _;
+use tracing::warn;
+
+pub mod cache;
+
+pub use cache::InputCache;
 
 use crate::config::Accept;
 use crate::coordinator::{CallError, Coordinator, Remedy};
@@ -25,6 +35,10 @@ pub struct Source<'a> {
     pub job: JobId,
     /// Its lease.
     pub token: LeaseToken,
+    /// Its client.
+    pub client: &'a Name,
+    /// What was fetched before.
+    pub cache: &'a Arc<InputCache>,
 }
 
 /// Why an input could not be had.
@@ -55,11 +69,15 @@ fn foreign(error: CallError) -> InputError {
     }
 }
 
+fn too_large(file: &InputFile) -> InputError {
+    refused(format!("input {} is larger than this node allows", file.name))
+}
+
 fn refused(why: String) -> InputError {
     InputError::Refused(Refusal::new(FailureCode::Input, why))
 }
 
-/// Fetches `file` into `directory`; at most `room` bytes. Returns its size.
+/// Brings `file` into `directory`; at most `room` bytes. Returns its size.
 ///
 /// # Errors
 /// [`FailureCode::Input`] where it is too large or another file than promised.
@@ -70,15 +88,10 @@ pub async fn fetch(
     room: u64,
 ) -> Result<u64, InputError> {
     if file.size_bytes.is_some_and(|size| size > room) {
-        return Err(refused(format!("input {} is larger than this node allows", file.name)));
+        return Err(too_large(file));
     }
-    let response = match &file.url {
-        None => source.coordinator.input(file.sha256, source.job, source.token).await?,
-        Some(url) => {
-            let response = source.coordinator.foreign_input(allowed(url, source.accept)?).await;
-            response.map_err(foreign)?
-        }
-    };
+    // Before anything is looked up: what the owner has forbidden since is not given any more.
+    let url = file.url.as_ref().map(|url| allowed(url, source.accept)).transpose()?;
     let path = directory.join(file.name.as_str());
     let local = |error: std::io::Error| {
         let why = format!("input {}: {error}", file.name);
@@ -87,13 +100,44 @@ pub async fn fetch(
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).await.map_err(local)?;
     }
+    let key = InputCache::key(source.client, file);
+    let _turn = source.cache.turn(&key).await;
+    if let Some(bytes) = take(source.cache, &key, file, &path).await.map_err(local)? {
+        return if bytes <= room { Ok(bytes) } else { Err(too_large(file)) };
+    }
+    let response = match url {
+        None => source.coordinator.input(file.sha256, source.job, source.token).await?,
+        Some(url) => source.coordinator.foreign_input(url).await.map_err(foreign)?,
+    };
     let mut target = File::create(&path).await.map_err(local)?;
     let (sha256, bytes) = save(response, &mut target, room, file).await?;
     target.sync_all().await.map_err(local)?;
     if sha256 != file.sha256 {
         return Err(refused(format!("input {} has another hash than promised", file.name)));
     }
+    keep(source.cache, key, path, bytes).await;
     Ok(bytes)
+}
+
+async fn take(
+    cache: &Arc<InputCache>,
+    key: &str,
+    file: &InputFile,
+    target: &Path,
+) -> std::io::Result<Option<u64>> {
+    let (cache, key, sha256) = (Arc::clone(cache), key.to_owned(), file.sha256);
+    let target = target.to_owned();
+    let taken = tokio::task::spawn_blocking(move || cache.take(&key, sha256, &target)).await;
+    taken.map_err(std::io::Error::other)?
+}
+
+/// The job has its file; that it cannot be kept is the owner's affair.
+async fn keep(cache: &Arc<InputCache>, key: String, file: PathBuf, bytes: u64) {
+    let cache = Arc::clone(cache);
+    let kept = tokio::task::spawn_blocking(move || cache.keep(&key, &file, bytes)).await;
+    if let Err(error) = kept.map_err(std::io::Error::other).and_then(|kept| kept) {
+        warn!(event = "input_not_kept", "an input cannot be kept for later: {error}");
+    }
 }
 
 async fn save(
@@ -109,7 +153,7 @@ async fn save(
         let piece = piece.map_err(CallError::from)?;
         bytes += piece.len() as u64;
         if bytes > room {
-            return Err(refused(format!("input {} is larger than this node allows", file.name)));
+            return Err(too_large(file));
         }
         digest.update(&piece);
         let written = target.write_all(&piece).await;
