@@ -13,6 +13,7 @@ use crate::config::{
 
 use crate::runners::builtin;
 
+mod allowlist_command;
 mod config_command;
 mod keygen;
 mod pow;
@@ -101,6 +102,9 @@ enum Command {
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config_command::Config),
+    /// Look into what jobs may start
+    #[command(subcommand)]
+    Allowlist(allowlist_command::AllowlistCommand),
     /// Make a signing key
     Keygen(keygen::Keygen),
     /// Work with receipts
@@ -183,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Probe { json } => probe::main(&flags, json),
         Command::Doctor { json } => crate::doctor::main(flags.load(), json),
         Command::Config(command) => command.main(&flags),
+        Command::Allowlist(command) => command.main(&flags),
         Command::Keygen(keygen) => keygen.main(&flags),
         Command::Receipt(receipt) => receipt.main(),
         Command::Pow(command) => command.main(),

@@ -20,7 +20,7 @@ pub const WORKLOADS: [&str; 2] = ["hash", "torch_bench"];
 pub const SUBCOMMAND: &str = "builtin";
 
 /// Where the sandbox shows the node's program.
-const INSIDE: &str = "/miner-node";
+pub(super) const INSIDE: &str = "/miner-node";
 
 /// What the runner has to hash before it is offered.
 const KNOWN_TEXT: &str = "abc";

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::job::Network;
 use protocol::{FailureCode, Job};
 
 use super::{Allowlist, Refusal};
@@ -39,12 +40,30 @@ impl Cli {
         if let Some(mb) = program.max_output_mb {
             limits.output_bytes = limits.output_bytes.min(u64::from(mb) << 20);
         }
+        if let Some(mb) = program.max_ram_mb {
+            let bytes = u64::from(mb) << 20;
+            limits.memory_bytes = Some(limits.memory_bytes.map_or(bytes, |own| own.min(bytes)));
+        }
+        if let Some(secs) = program.max_cpu_secs {
+            let secs = u64::from(secs);
+            limits.cpu_secs = Some(limits.cpu_secs.map_or(secs, |own| own.min(secs)));
+        }
+        match (program.network, job.limits.network) {
+            (Network::Egress, None | Some(Network::None)) => {
+                let why = format!("{name} is of no use without limits.network: egress");
+                return Err(Refusal::new(FailureCode::Deny, why));
+            }
+            (Network::None, Some(Network::Egress)) => {
+                let why = format!("this node gives {name} no network");
+                return Err(Refusal::new(FailureCode::Deny, why));
+            }
+            (Network::None, _) | (Network::Egress, Some(Network::Egress)) => {}
+        }
         let path = program.path.clone();
+        let seen = [path.clone()].into_iter().chain(program.show.iter().cloned());
         // The sandbox shows /usr already.
-        let shown = (!path.starts_with("/usr"))
-            .then(|| Shown { host: path.clone(), inside: path.clone() })
-            .into_iter()
-            .collect();
+        let seen = seen.filter(|path| !path.starts_with("/usr"));
+        let shown = seen.map(|path| Shown { host: path.clone(), inside: path }).collect();
         Ok(Command { program: path, args: job.args.clone(), env: Vec::new(), shown, limits })
     }
 }
