@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::coordinator::{Backoff, CallError, Remedy};
+use crate::energy::Metered;
 use crate::inputs::{self, InputError};
 use crate::leases::{Held, StopReason};
 use crate::metrics::{self, metrics};
@@ -32,6 +33,9 @@ use crate::{consent, output, progress, servers};
 
 /// How much of the log a failure report carries, in bytes.
 const LOG_TAIL: u64 = 4096;
+
+/// Pause between two looks at how busy the GPU is.
+const GPU_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a call about a job is repeated before the attempt is given up.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -216,6 +220,7 @@ impl<'a> Attempt<'a> {
     /// Does what is planned, and meanwhile tells the coordinator how far it is.
     async fn run_plan(&self, plan: &Plan) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
+        let metered = self.node.energy.begin();
         let run = async {
             let run = match plan {
                 Plan::Sandboxed(command) => self.run_program(command).await,
@@ -224,9 +229,47 @@ impl<'a> Attempt<'a> {
             ended.cancel();
             run
         };
-        let (run, ()) =
-            tokio::join!(run, progress::follow(self.node, &self.held, &self.dir, &ended));
-        run
+        let (run, (), gpu) = tokio::join!(
+            run,
+            progress::follow(self.node, &self.held, &self.dir, &ended),
+            self.measure(metered.as_ref(), &ended),
+        );
+        let mut done = run?;
+        if let (Some(metered), Some(method)) = (metered, self.node.energy.method()) {
+            done.usage.joules = Some(metered.joules());
+            done.measured.insert("energy_method".to_owned(), method.into());
+        }
+        if let Some(busy) = gpu {
+            done.measured.insert("gpu_utilization".to_owned(), busy.into());
+        }
+        Ok(done)
+    }
+
+    /// Keeps the books of energy until `ended`, and looks at the GPU now and then: how busy it was
+    /// on average, in per cent.
+    async fn measure(&self, metered: Option<&Metered>, ended: &CancellationToken) -> Option<u64> {
+        let (mut sum, mut looks) = (0_u64, 0_u64);
+        let books = async {
+            match metered {
+                Some(metered) => metered.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let looking = async {
+            loop {
+                tokio::time::sleep(GPU_PAUSE).await;
+                if let Some(busy) = self.node.busiest_gpu().await {
+                    sum += u64::from(busy);
+                    looks += 1;
+                }
+            }
+        };
+        tokio::select! {
+            () = books => {}
+            () = looking => {}
+            () = ended.cancelled() => {}
+        }
+        sum.checked_div(looks)
     }
 
     async fn run_program(&self, command: &Command) -> Result<Done, Abandoned> {

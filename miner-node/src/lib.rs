@@ -10,6 +10,7 @@ pub mod config;
 pub mod consent;
 pub mod coordinator;
 pub mod doctor;
+pub mod energy;
 pub mod identity;
 pub mod inputs;
 pub mod leases;

@@ -19,6 +19,7 @@ use crate::capabilities::{Sensors, miner_capabilities};
 use crate::clock;
 use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
+use crate::energy::Meter;
 use crate::identity::Identity;
 use crate::inputs::InputCache;
 use crate::leases::Leases;
@@ -69,6 +70,8 @@ pub struct Node {
     pub coordinator: Coordinator,
     /// Where its jobs live.
     pub workspace: Workspace,
+    /// How much energy its jobs take, as far as that can be measured.
+    pub energy: Arc<Meter>,
     /// The input files that were fetched before.
     pub inputs: Arc<InputCache>,
     /// In what they run; absent where the machine cannot isolate.
@@ -160,6 +163,7 @@ impl Node {
             coordinator,
             workspace,
             inputs,
+            energy: Arc::new(Meter::of_machine()),
             sandbox,
             runners,
             capabilities: RwLock::new(Arc::new(capabilities)),
@@ -270,6 +274,18 @@ impl Node {
             sensors.lock().unwrap_or_else(PoisonError::into_inner).load(&root)
         };
         tokio::task::spawn_blocking(load).await.unwrap_or_default()
+    }
+
+    /// How busy the busiest GPU is, in per cent; `None` where no job reaches one. May start a
+    /// program where there is no NVML.
+    pub async fn busiest_gpu(&self) -> Option<u32> {
+        if !self.capabilities().gpu {
+            return None;
+        }
+        let sensors = Arc::clone(&self.sensors);
+        let look = move || sensors.lock().unwrap_or_else(PoisonError::into_inner).gpus();
+        let gpus = tokio::task::spawn_blocking(look).await.ok()?;
+        gpus.iter().filter(|gpu| gpu.is_usable()).filter_map(|gpu| gpu.utilization_pct).max()
     }
 
     /// Whether the node takes no more jobs because it is about to end.

@@ -53,7 +53,7 @@ pub fn receipt(job: &Job, run: &RunRecord, signer: &Signer<'_>) -> Option<Receip
             .then(|| format!("sha256:{}", artifacts_root(&run.artifacts))),
         fence: Some(job.lease.fence),
         isolation: Some(run.isolation.clone()),
-        energy_j: None,
+        energy_j: run.joules.map(|joules| joules.max(0.0).round() as u64),
         coordinator_id: None,
         nonce: format!("{:032x}", signer.nonce),
         chain_id: None,
@@ -114,7 +114,7 @@ mod tests {
             max_rss_bytes: 1,
             written_bytes: 0,
             vram_bytes: None,
-            joules: None,
+            joules: Some(41.7),
             output_sha: Sha256Hex::of(b"hello world\n"),
             artifacts: Vec::new(),
             tokens: None,
@@ -140,7 +140,7 @@ mod tests {
             (receipt.units.to_string(), receipt.price.to_string()),
             ("11.846".into(), "0.23692".into())
         );
-        assert_eq!(receipt.duration_ms, Some(11_846));
+        assert_eq!((receipt.duration_ms, receipt.energy_j), (Some(11_846), Some(42)));
         assert_eq!(receipt.verify(), Ok(()));
         let key = SigningKey::from_bytes(&[7; 32]);
         assert_eq!(receipt.signature.unwrap().key_id, key_id(&key.verifying_key()));
