@@ -36,17 +36,23 @@ const ORDER: [[usize; 16]; 10] = [
     [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
 ];
 
-/// Which words of the state a round takes together: its columns, then its diagonals.
-const GROUPS: [[usize; 4]; 8] = [
-    [0, 4, 8, 12],
-    [1, 5, 9, 13],
-    [2, 6, 10, 14],
-    [3, 7, 11, 15],
-    [0, 5, 10, 15],
-    [1, 6, 11, 12],
-    [2, 7, 8, 13],
-    [3, 4, 9, 14],
-];
+/// The function G on four words of the state. A macro, as the two sizes are: with its indices known,
+/// the state stays in registers.
+macro_rules! mix {
+    (
+        $state:ident, $message:ident, $constants:ident, $order:ident, $rotations:expr, $group:expr,
+        [$a:expr, $b:expr, $c:expr, $d:expr]
+    ) => {
+        let (x, y) = ($order[2 * $group], $order[2 * $group + 1]);
+        let keys = [$message[x] ^ $constants[y], $message[y] ^ $constants[x]];
+        for (half, key) in keys.into_iter().enumerate() {
+            $state[$a] = $state[$a].wrapping_add($state[$b]).wrapping_add(key);
+            $state[$d] = ($state[$d] ^ $state[$a]).rotate_right($rotations[2 * half]);
+            $state[$c] = $state[$c].wrapping_add($state[$d]);
+            $state[$b] = ($state[$b] ^ $state[$c]).rotate_right($rotations[2 * half + 1]);
+        }
+    };
+}
 
 /// The two sizes differ in their words and in these numbers.
 macro_rules! blake {
@@ -108,20 +114,14 @@ macro_rules! blake {
             }
             for round in 0..$rounds {
                 let order = &ORDER[round % 10];
-                for (group, indices) in GROUPS.into_iter().enumerate() {
-                    let (x, y) = (order[2 * group], order[2 * group + 1]);
-                    let keys = [message[x] ^ CONSTANTS[y], message[y] ^ CONSTANTS[x]];
-                    let [mut a, mut b, mut c, mut d] = indices.map(|i| state[i]);
-                    for (half, key) in keys.into_iter().enumerate() {
-                        a = a.wrapping_add(b).wrapping_add(key);
-                        d = (d ^ a).rotate_right($rotations[2 * half]);
-                        c = c.wrapping_add(d);
-                        b = (b ^ c).rotate_right($rotations[2 * half + 1]);
-                    }
-                    for (i, word) in indices.into_iter().zip([a, b, c, d]) {
-                        state[i] = word;
-                    }
-                }
+                mix!(state, message, CONSTANTS, order, $rotations, 0, [0, 4, 8, 12]);
+                mix!(state, message, CONSTANTS, order, $rotations, 1, [1, 5, 9, 13]);
+                mix!(state, message, CONSTANTS, order, $rotations, 2, [2, 6, 10, 14]);
+                mix!(state, message, CONSTANTS, order, $rotations, 3, [3, 7, 11, 15]);
+                mix!(state, message, CONSTANTS, order, $rotations, 4, [0, 5, 10, 15]);
+                mix!(state, message, CONSTANTS, order, $rotations, 5, [1, 6, 11, 12]);
+                mix!(state, message, CONSTANTS, order, $rotations, 6, [2, 7, 8, 13]);
+                mix!(state, message, CONSTANTS, order, $rotations, 7, [3, 4, 9, 14]);
             }
             for i in 0..8 {
                 chain[i] ^= state[i] ^ state[i + 8];

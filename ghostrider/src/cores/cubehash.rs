@@ -4,7 +4,7 @@
 
 use super::Digest;
 
-/// SIMD-free, but in rows of sixteen, so that the compiler finds vectors.
+/// The 32 words, those whose index has no highest bit and those that have one.
 struct State {
     low: [u32; 16],
     high: [u32; 16],
@@ -44,21 +44,31 @@ impl State {
     }
 
     fn rounds(&mut self, count: usize) {
+        let (mut low, mut high) = (self.low, self.high);
         for _ in 0..count {
-            self.half_round(7, 8, 2);
-            self.half_round(11, 4, 1);
+            (low, high) = half_round::<7, 8, 2>(low, high);
+            (low, high) = half_round::<11, 4, 1>(low, high);
         }
+        (self.low, self.high) = (low, high);
     }
+}
 
-    /// Add, rotate, swap, exclusive-or, swap: a half differs only in the rotation and in which bit
-    /// of the index is swapped.
-    fn half_round(&mut self, rotation: u32, low_swap: usize, high_swap: usize) {
-        for (high, low) in self.high.iter_mut().zip(self.low) {
-            *high = high.wrapping_add(low);
-        }
-        let rotated = self.low.map(|word| word.rotate_left(rotation));
-        self.low = core::array::from_fn(|i| rotated[i ^ low_swap] ^ self.high[i]);
-        let high = self.high;
-        self.high = core::array::from_fn(|i| high[i ^ high_swap]);
+/// Add, rotate, swap, exclusive-or, swap. The halves of a round differ only in the rotation and in
+/// which bit of the index is swapped: constants, so that the compiler finds vectors.
+#[inline(always)]
+fn half_round<const ROTATION: u32, const LOW_SWAP: usize, const HIGH_SWAP: usize>(
+    low: [u32; 16],
+    high: [u32; 16],
+) -> ([u32; 16], [u32; 16]) {
+    let (mut next_low, mut sum, mut next_high) = ([0; 16], [0; 16], [0; 16]);
+    for i in 0..16 {
+        sum[i] = high[i].wrapping_add(low[i]);
     }
+    for i in 0..16 {
+        next_low[i] = low[i ^ LOW_SWAP].rotate_left(ROTATION) ^ sum[i];
+    }
+    for i in 0..16 {
+        next_high[i] = sum[i ^ HIGH_SWAP];
+    }
+    (next_low, next_high)
 }

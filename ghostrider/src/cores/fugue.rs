@@ -13,8 +13,9 @@ const START: [u32; 16] = [
 /// The coefficients of the matrix M of SMIX: row i is this, i places to the right.
 const MATRIX: [u8; 4] = [1, 4, 7, 1];
 
-/// What `MATRIX` takes from a byte: index 1, 4 or 7 first, then the byte, already substituted.
-const TIMES: [[u8; 256]; 8] = multiples_of_sbox();
+/// For each byte, what it adds to its column, substituted, if it is in row 0: M's first column times
+/// it. In row i it is the same, rotated.
+const PRODUCTS: [u32; 256] = products();
 
 struct State {
     /// A ring: column i of the specification is `columns[(first + i) % 36]`.
@@ -117,25 +118,28 @@ impl State {
     /// SMIX on columns 0 to 3: with U the substituted bytes, `M U`, plus on row i the row i of
     /// `transposed M` times the sum of the row's other bytes; then row i goes i places left.
     fn super_mix(&mut self) {
-        let bytes: [[u8; 4]; 4] = core::array::from_fn(|column| self.at(column).to_be_bytes());
-        let sum = |row: usize| {
-            (0..4)
-                .filter(|&j| j != row)
-                .fold(0, |sum, j| sum ^ aes::SBOX[usize::from(bytes[j][row])])
-        };
-        let sums: [u8; 4] = core::array::from_fn(sum);
+        let mut product = [[0; 4]; 4];
+        let mut rows = [[0; 4]; 4];
+        for column in 0..4 {
+            let bytes = self.at(column).to_be_bytes();
+            let mut word = 0;
+            for row in 0..4 {
+                let byte = usize::from(bytes[row]);
+                rows[row][column] = aes::SBOX[byte];
+                word ^= PRODUCTS[byte].rotate_right(8 * row as u32);
+            }
+            product[column] = word.to_be_bytes();
+        }
         let mut mixed = [[0u8; 4]; 4];
-        for (row, sum) in sums.into_iter().enumerate() {
+        for (row, [a, b, c, d]) in rows.into_iter().enumerate() {
+            let others = a ^ b ^ c ^ d ^ rows[row][row];
             for column in 0..4 {
-                let product = (0..4).fold(0, |sum, k| {
-                    sum ^ TIMES[usize::from(coefficient(row, k))][usize::from(bytes[column][k])]
-                });
-                let byte = product ^ times(coefficient(column, row), sum);
+                let byte = product[column][row] ^ times(coefficient(column, row), others);
                 mixed[(column + 4 - row) % 4][row] = byte;
             }
         }
+        let first = self.first;
         for (column, bytes) in mixed.into_iter().enumerate() {
-            let first = self.first;
             self.columns[(first + column) % 36] = u32::from_be_bytes(bytes);
         }
     }
@@ -155,16 +159,18 @@ const fn times(factor: u8, byte: u8) -> u8 {
     }
 }
 
-const fn multiples_of_sbox() -> [[u8; 256]; 8] {
-    let mut tables = [[0; 256]; 8];
+const fn products() -> [u32; 256] {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let mut factor = 1;
-        while factor < 8 {
-            tables[factor][byte] = times(factor as u8, aes::SBOX[byte]);
-            factor += 3;
-        }
+        let s = aes::SBOX[byte];
+        table[byte] = u32::from_be_bytes([
+            times(coefficient(0, 0), s),
+            times(coefficient(1, 0), s),
+            times(coefficient(2, 0), s),
+            times(coefficient(3, 0), s),
+        ]);
         byte += 1;
     }
-    tables
+    table
 }

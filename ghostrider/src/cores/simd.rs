@@ -27,10 +27,11 @@ const START: State = [
 ];
 
 /// The prime of the transform.
-const PRIME: u32 = 257;
+const PRIME: i32 = 257;
 
-/// The powers of 41, a 256th root of unity modulo 257.
-const ROOTS: [u32; 256] = powers_of_root();
+/// The powers of 41, a 256th root of unity modulo 257, as the layers take them: the layer that joins
+/// halves of `n` has its `n` factors from index `n`.
+const FACTORS: [i32; 256] = factors();
 
 /// Which eight pairs of the transform key which step, from the specification's permutation P.
 const ORDER: [usize; 32] = [
@@ -74,38 +75,57 @@ fn compress(chain: &mut State, block: &[u8; 128], last: bool) {
         *word ^= u32::from_le_bytes(*bytes);
     }
     let keys = expand(block, last);
-    for (index, key) in keys.iter().enumerate() {
-        let choose = if index % 8 < 4 { multiplex } else { majority };
-        step(chain, index, &ROTATIONS[index / 8], key, choose);
-    }
-    for (i, key) in before.iter().enumerate() {
-        step(chain, 32 + i, &ROTATIONS[3], key, multiplex);
-    }
+    round::<0>(chain, &keys[0..8]);
+    round::<1>(chain, &keys[8..16]);
+    round::<2>(chain, &keys[16..24]);
+    round::<3>(chain, &keys[24..32]);
+    step::<3>(chain, 32, &before[0], multiplex);
+    step::<3>(chain, 33, &before[1], multiplex);
+    step::<3>(chain, 34, &before[2], multiplex);
+    step::<3>(chain, 35, &before[3], multiplex);
 }
 
-fn step(
+fn round<const ROUND: usize>(state: &mut State, keys: &[[u32; 8]]) {
+    step::<ROUND>(state, 8 * ROUND, &keys[0], multiplex);
+    step::<ROUND>(state, 8 * ROUND + 1, &keys[1], multiplex);
+    step::<ROUND>(state, 8 * ROUND + 2, &keys[2], multiplex);
+    step::<ROUND>(state, 8 * ROUND + 3, &keys[3], multiplex);
+    step::<ROUND>(state, 8 * ROUND + 4, &keys[4], majority);
+    step::<ROUND>(state, 8 * ROUND + 5, &keys[5], majority);
+    step::<ROUND>(state, 8 * ROUND + 6, &keys[6], majority);
+    step::<ROUND>(state, 8 * ROUND + 7, &keys[7], majority);
+}
+
+/// Always inlined: with its index known, the rotations are constants and the partners a shuffle.
+#[inline(always)]
+fn step<const ROUND: usize>(
     state: &mut State,
     index: usize,
-    rotations: &[u32; 4],
     key: &[u32; 8],
-    choose: fn(u32, u32, u32) -> u32,
+    choose: impl Fn(u32, u32, u32) -> u32,
 ) {
+    let rotations = ROTATIONS[ROUND];
     let (first, second) = (rotations[index % 4], rotations[(index + 1) % 4]);
     let [a, b, c, d] = *state;
-    let rotated = a.map(|word| word.rotate_left(first));
-    let mixed = core::array::from_fn(|j| {
-        d[j].wrapping_add(key[j])
-            .wrapping_add(choose(a[j], b[j], c[j]))
-            .rotate_left(second)
-            .wrapping_add(rotated[j ^ PARTNERS[index % 7]])
-    });
+    let mut rotated = [0; 8];
+    for j in 0..8 {
+        rotated[j] = a[j].rotate_left(first);
+    }
+    let mut mixed = [0; 8];
+    for j in 0..8 {
+        let sum = d[j].wrapping_add(key[j]).wrapping_add(choose(a[j], b[j], c[j]));
+        let partner = rotated[j ^ PARTNERS[index % 7]];
+        mixed[j] = sum.rotate_left(second).wrapping_add(partner);
+    }
     *state = [mixed, rotated, b, c];
 }
 
+#[inline(always)]
 fn multiplex(x: u32, y: u32, z: u32) -> u32 {
     ((y ^ z) & x) ^ z
 }
 
+#[inline(always)]
 fn majority(x: u32, y: u32, z: u32) -> u32 {
     (x & y) | ((x | y) & z)
 }
@@ -115,58 +135,89 @@ fn majority(x: u32, y: u32, z: u32) -> u32 {
 fn expand(block: &[u8; 128], last: bool) -> [[u32; 8]; 32] {
     let mut values = [0; 256];
     for (value, byte) in values.iter_mut().zip(block) {
-        *value = u32::from(*byte);
+        *value = i32::from(*byte);
     }
     values[255] = 1;
-    values[253] = u32::from(last);
+    values[253] = i32::from(last);
     let values = transform(values).map(lift);
 
-    core::array::from_fn(|i| {
-        let row = ORDER[i];
-        core::array::from_fn(|j| {
-            let (low, high, factor) = match row {
-                0..16 => (16 * row + 2 * j, 16 * row + 2 * j + 1, 185),
-                16..24 => (16 * (row - 16) + 2 * j, 16 * (row - 16) + 2 * j + 128, 233),
-                _ => (16 * (row - 24) + 2 * j + 1, 16 * (row - 24) + 2 * j + 129, 233),
-            };
-            let [low, high] = [low, high].map(|index| (values[index] * factor) as u32);
-            (low & 0xffff) | (high << 16)
-        })
+    let (mut near, mut even, mut odd) = ([0; 128], [0; 64], [0; 64]);
+    for i in 0..128 {
+        near[i] = pair(values[2 * i], values[2 * i + 1], 185);
+    }
+    for i in 0..64 {
+        even[i] = pair(values[2 * i], values[2 * i + 128], 233);
+        odd[i] = pair(values[2 * i + 1], values[2 * i + 129], 233);
+    }
+    let (near, even, odd) = (near.as_chunks().0, even.as_chunks().0, odd.as_chunks().0);
+    ORDER.map(|row| match row {
+        0..16 => near[row],
+        16..24 => even[row - 16],
+        _ => odd[row - 24],
     })
 }
 
-/// The representative of least magnitude.
-fn lift(value: u32) -> i32 {
-    let value = value as i32;
-    if value > 128 { value - PRIME as i32 } else { value }
+/// The inner code: two values in one word.
+fn pair(low: i32, high: i32, factor: i32) -> u32 {
+    ((low * factor) as u32 & 0xffff) | ((high * factor) as u32) << 16
 }
 
-/// y_i = the sum of x_j times 41^(ij), modulo 257: eight layers of butterflies.
-fn transform(values: [u32; 256]) -> [u32; 256] {
-    let mut result: [u32; 256] =
+/// The representative of least magnitude, -128 to 128, of what is within 2^17.
+fn lift(value: i32) -> i32 {
+    let value = reduce(reduce(value));
+    if value > 128 { value - PRIME } else { value }
+}
+
+/// Something congruent and smaller: 256 is -1.
+fn reduce(value: i32) -> i32 {
+    (value & 255) - (value >> 8)
+}
+
+/// y_i = the sum of x_j times 41^(ij), modulo 257 but not reduced: eight layers of butterflies. What
+/// is at most `b` before a layer is at most `2b + 255` after it, so nothing overflows.
+fn transform(values: [i32; 256]) -> [i32; 256] {
+    let mut result: [i32; 256] =
         core::array::from_fn(|i| values[usize::from((i as u8).reverse_bits())]);
+    layer::<1>(&mut result);
+    layer::<2>(&mut result);
+    layer::<4>(&mut result);
+    layer::<8>(&mut result);
+    layer::<16>(&mut result);
+    layer::<32>(&mut result);
+    layer::<64>(&mut result);
+    layer::<128>(&mut result);
+    result
+}
+
+/// Joins halves of `HALF` values: a constant, so that the compiler finds vectors.
+fn layer<const HALF: usize>(values: &mut [i32; 256]) {
+    let factors = &FACTORS[HALF..2 * HALF];
+    for pair in values.chunks_exact_mut(2 * HALF) {
+        let (left, right) = pair.split_at_mut(HALF);
+        for i in 0..HALF {
+            let turned = reduce(right[i] * factors[i]);
+            (left[i], right[i]) = (left[i] + turned, left[i] - turned);
+        }
+    }
+}
+
+const fn factors() -> [i32; 256] {
+    let mut factors = [0; 256];
     let mut half = 1;
     while half < 256 {
-        for pair in result.chunks_exact_mut(2 * half) {
-            let (left, right) = pair.split_at_mut(half);
-            for (i, (a, b)) in left.iter_mut().zip(right).enumerate() {
-                let turned = *b * ROOTS[i * 128 / half] % PRIME;
-                (*a, *b) = ((*a + turned) % PRIME, (*a + PRIME - turned) % PRIME);
+        let (mut i, mut power, mut exponent) = (0, 1, 0);
+        while i < half {
+            factors[half + i] = power;
+            i += 1;
+            // A half of n takes every (128/n)th power.
+            while exponent < i * (128 / half) {
+                power = power * 41 % PRIME;
+                exponent += 1;
             }
         }
         half *= 2;
     }
-    result
-}
-
-const fn powers_of_root() -> [u32; 256] {
-    let mut powers = [1; 256];
-    let mut i = 1;
-    while i < 256 {
-        powers[i] = powers[i - 1] * 41 % PRIME;
-        i += 1;
-    }
-    powers
+    factors
 }
 
 #[cfg(test)]
@@ -175,11 +226,23 @@ mod tests {
 
     #[test]
     fn transform_is_its_definition() {
-        let values: [u32; 256] = core::array::from_fn(|j| (j * j + 7) as u32 % PRIME);
-        let found = transform(values);
-        for (i, found) in found.into_iter().enumerate() {
-            let sum: u32 = values.iter().enumerate().map(|(j, x)| x * ROOTS[i * j % 256]).sum();
-            assert_eq!(found, sum % PRIME, "value {i}");
+        let values: [i32; 256] = core::array::from_fn(|j| (j * j + 7) as i32 % PRIME);
+        let mut powers = [1; 256];
+        for i in 1..256 {
+            powers[i] = powers[i - 1] * 41 % PRIME;
+        }
+        for (i, found) in transform(values).into_iter().enumerate() {
+            let sum: i32 = values.iter().enumerate().map(|(j, x)| x * powers[i * j % 256]).sum();
+            assert_eq!(found.rem_euclid(PRIME), sum % PRIME, "value {i}");
+            assert_eq!(lift(found).rem_euclid(PRIME), sum % PRIME, "value {i}");
+            assert!((-128..=128).contains(&lift(found)), "value {i}");
+        }
+    }
+
+    #[test]
+    fn the_largest_values_do_not_overflow() {
+        for found in transform([255; 256]) {
+            assert!(found.abs() < 1 << 17);
         }
     }
 }

@@ -170,20 +170,51 @@ const GENERATORS: [Word; 32] = [
     ],
 ];
 
+/// For each four message bits, the sum of what they stand for.
+const SUMS: [[Word; 16]; 16] = sums();
+
 /// The code word of the eight bytes.
 pub(super) fn encode(block: [u8; 8]) -> Word {
-    let bits = u64::from_le_bytes(block);
     let mut word = [0; 16];
-    for (i, generator) in GENERATORS.iter().enumerate() {
-        // Masks instead of branches: the bits are random, so every other branch would be missed.
-        let one = (0u32).wrapping_sub((bits >> (2 * i)) as u32 & 1);
-        let omega = (0u32).wrapping_sub((bits >> (2 * i + 1)) as u32 & 1);
-        for j in 0..8 {
-            let (a, b) = (generator[j], generator[j + 8]);
-            // Times omega, (a, b) is (b, a + b).
-            word[j] ^= (a & one) ^ (b & omega);
-            word[j + 8] ^= (b & one) ^ ((a ^ b) & omega);
+    for (i, byte) in block.into_iter().enumerate() {
+        let low = &SUMS[2 * i][usize::from(byte & 15)];
+        let high = &SUMS[2 * i + 1][usize::from(byte >> 4)];
+        for j in 0..16 {
+            word[j] ^= low[j] ^ high[j];
         }
     }
     word
+}
+
+const fn sums() -> [[Word; 16]; 16] {
+    let mut sums = [[[0; 16]; 16]; 16];
+    let mut place = 0;
+    while place < 16 {
+        let first = multiples(&GENERATORS[2 * place]);
+        let second = multiples(&GENERATORS[2 * place + 1]);
+        let mut bits = 0;
+        while bits < 16 {
+            let mut j = 0;
+            while j < 16 {
+                sums[place][bits][j] = first[bits % 4][j] ^ second[bits / 4][j];
+                j += 1;
+            }
+            bits += 1;
+        }
+        place += 1;
+    }
+    sums
+}
+
+/// The generator times 0, 1, omega and 1 + omega. Times omega, the planes (a, b) are (b, a + b).
+const fn multiples(generator: &Word) -> [Word; 4] {
+    let mut multiples = [[0; 16], *generator, [0; 16], [0; 16]];
+    let mut j = 0;
+    while j < 8 {
+        let (a, b) = (generator[j], generator[j + 8]);
+        (multiples[2][j], multiples[2][j + 8]) = (b, a ^ b);
+        (multiples[3][j], multiples[3][j + 8]) = (a ^ b, a);
+        j += 1;
+    }
+    multiples
 }

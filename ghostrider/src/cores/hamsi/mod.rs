@@ -25,22 +25,14 @@ const LAST_CONSTANTS: [u32; 32] = [
     0xf9c0caf9, 0x639c0ff0, 0xf9c0639c, 0x0ff0caf9, 0xcaf90ff0, 0xf9c0639c, 0xcaf9f9c0, 0x0ff0639c,
 ];
 
-/// Which four words of the state the diffusion L takes together: the diagonals, then pairs of
-/// columns of each row.
-const DIFFUSION: [[usize; 4]; 12] = [
-    [0, 9, 18, 27],
-    [1, 10, 19, 28],
-    [2, 11, 20, 29],
-    [3, 12, 21, 30],
-    [4, 13, 22, 31],
-    [5, 14, 23, 24],
-    [6, 15, 16, 25],
-    [7, 8, 17, 26],
-    [0, 2, 5, 7],
-    [16, 19, 21, 22],
-    [9, 11, 12, 14],
-    [25, 26, 28, 31],
-];
+/// Replaces words of the state, four at a time, by a function of them. A macro, so that the indices
+/// are known and no word has to wait in memory.
+macro_rules! replace {
+    ($state:ident, $function:ident, $([$a:literal, $b:literal, $c:literal, $d:literal]),*) => {$(
+        [$state[$a], $state[$b], $state[$c], $state[$d]] =
+            $function([$state[$a], $state[$b], $state[$c], $state[$d]]);
+    )*};
+}
 
 /// Hamsi-512 of the message.
 pub(super) fn hash(message: &[u8]) -> Digest {
@@ -72,18 +64,16 @@ fn compress(chain: &mut [u32; 16], block: [u8; 8], constants: &[u32; 32], rounds
             *word ^= constant;
         }
         state[1] ^= round;
-        for i in 0..8 {
-            let words = substitute([i, i + 8, i + 16, i + 24].map(|i| state[i]));
-            for (row, word) in words.into_iter().enumerate() {
-                state[i + 8 * row] = word;
-            }
-        }
-        for indices in DIFFUSION {
-            let words = diffuse(indices.map(|i| state[i]));
-            for (i, word) in indices.into_iter().zip(words) {
-                state[i] = word;
-            }
-        }
+
+        replace!(state, substitute, [0, 8, 16, 24], [1, 9, 17, 25], [2, 10, 18, 26]);
+        replace!(state, substitute, [3, 11, 19, 27], [4, 12, 20, 28], [5, 13, 21, 29]);
+        replace!(state, substitute, [6, 14, 22, 30], [7, 15, 23, 31]);
+        // The diagonals, then four words of each row.
+        replace!(state, diffuse, [0, 9, 18, 27], [1, 10, 19, 28], [2, 11, 20, 29]);
+        replace!(state, diffuse, [3, 12, 21, 30], [4, 13, 22, 31], [5, 14, 23, 24]);
+        replace!(state, diffuse, [6, 15, 16, 25], [7, 8, 17, 26]);
+        replace!(state, diffuse, [0, 2, 5, 7], [16, 19, 21, 22]);
+        replace!(state, diffuse, [9, 11, 12, 14], [25, 26, 28, 31]);
     }
     // The truncation T keeps the first and the third row.
     for i in 0..8 {
@@ -107,6 +97,7 @@ fn concatenate(message: &[u32; 16], chain: &[u32; 16]) -> [u32; 32] {
 
 /// Serpent's S-box S2, `8 6 7 9 3 c a f d 1 e 4 0 b 5 2`, on 32 columns at once, by the
 /// specification's sequence of instructions.
+#[inline(always)]
 fn substitute([mut a, mut b, mut c, mut d]: [u32; 4]) -> [u32; 4] {
     let mut t = a;
     a = (a & c) ^ d;
@@ -122,6 +113,7 @@ fn substitute([mut a, mut b, mut c, mut d]: [u32; 4]) -> [u32; 4] {
 }
 
 /// The linear transformation of Serpent.
+#[inline(always)]
 fn diffuse([mut a, mut b, mut c, mut d]: [u32; 4]) -> [u32; 4] {
     a = a.rotate_left(13);
     c = c.rotate_left(3);
