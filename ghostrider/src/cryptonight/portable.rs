@@ -10,39 +10,42 @@ const TURNS: u32 = 0x7531;
 /// Runs one hash from its Keccak state to the folded text, on a scratchpad of
 /// `variant.used_blocks()`.
 pub(super) fn run(variant: Variant, state: &mut State, pad: &mut [Block]) {
-    let mut stream = Stream { keys: aes::expand_key(&state.fill_key()), text: text(state) };
-    for blocks in pad.as_chunks_mut::<8>().0 {
-        *blocks = stream.next().map(aes::bytes);
+    let mut stream = Stream::new(state);
+    for blocks in pad.as_chunks_mut().0 {
+        *blocks = stream.next();
     }
     mix(state, pad, variant.iterations());
-
-    let keys = aes::expand_key(&state.fold_key());
-    let mut folded = text(state);
-    let mut fold = |blocks: [Columns; 8]| {
-        for (text, block) in folded.iter_mut().zip(blocks) {
-            *text = encrypt(xor(*text, block), &keys);
-        }
-    };
-    for blocks in pad.as_chunks::<8>().0 {
-        fold(blocks.map(|block| aes::columns(&block)));
-    }
-    for _ in 0..(variant.blocks() - variant.used_blocks()) / 8 {
-        fold(stream.next());
-    }
-    state.set_text(&folded.map(aes::bytes));
+    let above = (variant.blocks() - variant.used_blocks()) / 8;
+    let above = (0..above).flat_map(|_| stream.next());
+    fold(state, pad.iter().copied().chain(above));
 }
 
 /// The blocks that fill a scratchpad: each eight are the eight before them, encrypted.
-struct Stream {
+pub(super) struct Stream {
     keys: [Columns; 10],
     text: [Columns; 8],
 }
 
 impl Stream {
-    fn next(&mut self) -> [Columns; 8] {
-        self.text = self.text.map(|block| encrypt(block, &self.keys));
-        self.text
+    pub(super) fn new(state: &State) -> Self {
+        Self { keys: aes::expand_key(&state.fill_key()), text: text(state) }
     }
+
+    pub(super) fn next(&mut self) -> [Block; 8] {
+        self.text = self.text.map(|block| encrypt(block, &self.keys));
+        self.text.map(aes::bytes)
+    }
+}
+
+/// Folds the blocks, as many as the definition fills, into the state's text.
+pub(super) fn fold(state: &mut State, blocks: impl Iterator<Item = Block>) {
+    let keys = aes::expand_key(&state.fold_key());
+    let mut folded = text(state);
+    for (i, block) in blocks.enumerate() {
+        let text = &mut folded[i % 8];
+        *text = encrypt(xor(*text, aes::columns(&block)), &keys);
+    }
+    state.set_text(&folded.map(aes::bytes));
 }
 
 fn text(state: &State) -> [Columns; 8] {
@@ -58,7 +61,7 @@ fn xor(a: Columns, b: Columns) -> Columns {
 }
 
 /// The memory-hard loop: an AES round on one random block, a multiplication on another.
-fn mix(state: &State, pad: &mut [Block], iterations: usize) {
+pub(super) fn mix(state: &State, pad: &mut [Block], iterations: usize) {
     let mask = pad.len() - 1;
     let index = |address: u64| (address >> 4) as usize & mask;
     let tweak = state.tweak();

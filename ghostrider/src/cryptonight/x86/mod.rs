@@ -94,3 +94,96 @@ fn store(block: &mut Block, value: __m128i) {
         _mm_storeu_si128(block.as_mut_ptr().cast(), value);
     }
 }
+
+/// On memory so small that Miri and valgrind can follow; whole hashes are in `tests/`.
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernel, portable};
+    use super::*;
+
+    const BLOCKS: usize = 64;
+
+    fn states<const N: usize>() -> [State; N] {
+        core::array::from_fn(|i| State::new(&[i as u8; 64]))
+    }
+
+    fn filled(states: &[State], extra: usize) -> Vec<Block> {
+        let blocks = states.iter().flat_map(|state| {
+            let mut stream = portable::Stream::new(state);
+            let blocks: Vec<Block> =
+                (0..(BLOCKS + extra) / 8).flat_map(|_| stream.next()).collect();
+            blocks
+        });
+        blocks.collect()
+    }
+
+    fn has(kernel: &str) -> bool {
+        Kernel::available().any(|available| available.name() == kernel)
+    }
+
+    #[expect(unsafe_code, reason = "the instructions were asked for")]
+    fn mixes_as_the_portable_one<const N: usize>() {
+        let states = states::<N>();
+        let mut expected = filled(&states, 0);
+        for (state, pad) in states.iter().zip(expected.chunks_exact_mut(BLOCKS)) {
+            portable::mix(state, pad, 50);
+        }
+        let mut found = filled(&states, 0);
+        if has("aes") {
+            // SAFETY: just asked.
+            unsafe { mix::mix::<N, BLOCKS>(&states, &mut found, 50) };
+            assert_eq!(found, expected, "{N}-way");
+        }
+    }
+
+    #[test]
+    fn the_loop_does_what_the_portable_one_does() {
+        mixes_as_the_portable_one::<1>();
+        mixes_as_the_portable_one::<2>();
+        mixes_as_the_portable_one::<3>();
+        mixes_as_the_portable_one::<4>();
+        mixes_as_the_portable_one::<6>();
+        mixes_as_the_portable_one::<8>();
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the instructions were asked for")]
+    fn the_streams_fill_and_fold_as_the_portable_one() {
+        const ABOVE: usize = 32;
+        let pads = filled(&states::<2>(), 0);
+        let mut expected = states::<2>();
+        for (state, pad) in
+            expected.iter_mut().zip(filled(&states::<2>(), ABOVE).chunks(BLOCKS + ABOVE))
+        {
+            portable::fold(state, pad.iter().copied());
+        }
+        let expected = expected.map(|state| state.text());
+
+        if has("aes") {
+            let mut found = states::<2>();
+            for (state, pad) in found.iter_mut().zip(pads.chunks(BLOCKS)) {
+                let mut filled = [[0; 16]; BLOCKS];
+                // SAFETY: just asked.
+                unsafe {
+                    let mut stream = Stream::new(state);
+                    stream.fill(&mut filled);
+                    stream.fold(state, pad, ABOVE);
+                }
+                assert_eq!(filled[..], *pad);
+            }
+            assert_eq!(found.map(|state| state.text()), expected);
+        }
+        if has("vaes") {
+            let mut found = states::<2>();
+            let mut filled = vec![[0; 16]; 2 * BLOCKS];
+            // SAFETY: just asked.
+            unsafe {
+                let mut streams = [Stream::new(&found[0]), Stream::new(&found[1])];
+                wide::fill(&mut streams, filled.split_at_mut(BLOCKS).into());
+                wide::fold(&mut found, &streams, pads.split_at(BLOCKS).into(), ABOVE);
+            }
+            assert_eq!(filled, pads);
+            assert_eq!(found.map(|state| state.text()), expected);
+        }
+    }
+}
