@@ -6,6 +6,7 @@ mod command_line;
 mod contract;
 mod crash;
 mod delivery;
+mod endings;
 mod jobs;
 mod llm;
 mod model_server;
