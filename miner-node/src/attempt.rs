@@ -3,6 +3,7 @@
 //! Each step is written to `state.json` before it is taken, so that `recovery` knows after a crash
 //! what had been begun.
 
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -485,7 +486,10 @@ fn collect(
     dir: &JobDir,
     most: u64,
 ) -> Result<(protocol::Sha256Hex, Vec<ArtifactProof>), Refusal> {
-    let output_sha = output::hash_file(&dir.out_txt())
+    // On disk before the state says that the run is over: after a crash this file is proven.
+    let synced = File::open(dir.out_txt()).and_then(|file| file.sync_all());
+    let output_sha = synced
+        .and_then(|()| output::hash_file(&dir.out_txt()))
         .map_err(|error| Refusal::new(FailureCode::Output, format!("out.txt: {error}")))?;
     Ok((output_sha, output::collect(rules, dir, most)?))
 }

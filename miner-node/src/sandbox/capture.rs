@@ -31,5 +31,5 @@ pub(super) async fn capture(
             overflow.cancel();
         }
     }
-    file.sync_all().await
+    Ok(())
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::cgroup::{Count, Group};
+use super::cgroup::{Count, Group, Visit};
 use super::gate::Gate;
 use super::process_tree::{self, Sample};
 use super::rlimits::Rlimits;
@@ -98,10 +98,15 @@ impl Confinement {
         self.tenant.as_ref().map(|tenant| tenant.user)
     }
 
+    /// How bubblewrap is started in the control group, where it need not be moved there later.
+    pub(super) fn visit(&self) -> Option<Visit> {
+        self.group.as_ref().and_then(Group::visit)
+    }
+
     /// Puts `pid`, which waits at `gate`, under the limits and lets it go on.
     pub(super) fn let_go(&self, pid: Pid, gate: Gate) -> io::Result<()> {
         let put = || {
-            if let Some(group) = &self.group {
+            if let Some(group) = self.group.as_ref().filter(|group| group.visit().is_none()) {
                 group.admit(pid)?;
             }
             if let Some(rlimits) = &self.rlimits {

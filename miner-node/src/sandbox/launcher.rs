@@ -20,6 +20,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::cgroup::Visit;
+use super::confine::Confinement;
 use super::{DiskTurn, Policy, Tools, User};
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ struct Request {
     line: Vec<OsString>,
     inherited: Vec<OwnedFd>,
     user: Option<User>,
+    visit: Option<Visit>,
     runtime: Handle,
     reply: oneshot::Sender<io::Result<Child>>,
 }
@@ -54,17 +57,19 @@ impl Launcher {
         Ok(Self { requests })
     }
 
-    /// Starts `line`, as `user` where it is not the node's, with `inherited` as the only
-    /// descriptors that it gets besides the standard three, of which output and error are pipes.
+    /// Starts `line` as the user and, if possible, in the group of `confinement`, with `inherited`
+    /// as the only descriptors that it gets besides the standard three, of which output and error
+    /// are pipes.
     pub(super) async fn spawn(
         &self,
         line: Vec<OsString>,
         inherited: Vec<OwnedFd>,
-        user: Option<User>,
+        confinement: &Confinement,
     ) -> io::Result<Child> {
+        let (user, visit) = (confinement.user(), confinement.visit());
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread has ended");
-        let request = Request { line, inherited, user, runtime: Handle::current(), reply };
+        let request = Request { line, inherited, user, visit, runtime: Handle::current(), reply };
         self.requests.send(request).map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
@@ -125,7 +130,10 @@ fn launch(request: &Request) -> io::Result<Child> {
     for descriptor in &request.inherited {
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    let child = command.spawn();
+    let child = match &request.visit {
+        Some(visit) => visit.during(|| command.spawn()),
+        None => command.spawn(),
+    };
     for descriptor in &request.inherited {
         fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }

@@ -38,8 +38,9 @@ use launcher::Launcher;
 use seccomp::Filter;
 use users::Users;
 
-/// bubblewrap's own process in a job's namespace, beside those of the job.
-const OWN_PROCESSES: u64 = 1;
+/// bubblewrap's own processes, beside those of the job: the first one in its namespace, and the
+/// monitor, which is in its control group where it was started there.
+const OWN_PROCESSES: u64 = 2;
 
 /// Where the job finds its writable directory, which is also its current one.
 pub const WORK_DIR: &str = "/work";

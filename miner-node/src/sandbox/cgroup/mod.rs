@@ -58,6 +58,32 @@ enum Tree {
     V2(v2::Tree),
 }
 
+/// Has the calling thread start processes in a group, and go back afterwards.
+///
+/// Only version 1 lets a thread go by itself. To move a whole process, the kernel waits until all
+/// processors have taken notice, which is some milliseconds: as much as the rest of a start.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    there: Vec<PathBuf>,
+    back: Vec<PathBuf>,
+}
+
+impl Visit {
+    /// Goes there for as long as `start` takes.
+    pub(super) fn during<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let go = |groups: &[PathBuf]| {
+            groups.iter().try_for_each(|group| {
+                // 0 is the thread that writes.
+                fs::write(group.join("tasks"), "0")
+            })
+        };
+        let started = go(&self.there).and_then(|()| start());
+        // To stay would be worse than any error: all that is in the group is killed with it.
+        go(&self.back)?;
+        started
+    }
+}
+
 /// The group of one run. Dropping it kills what is left in it and removes it.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -166,6 +192,15 @@ fn is_left_over(name: &str) -> bool {
 }
 
 impl Group {
+    /// How a thread starts processes in it; absent: they have to be admitted.
+    pub(super) fn visit(&self) -> Option<Visit> {
+        let back = |group: &PathBuf| group.parent().map(Path::to_owned);
+        (self.version == Keeper::Cgroup1).then(|| Visit {
+            there: self.directories.clone(),
+            back: self.directories.iter().filter_map(back).collect(),
+        })
+    }
+
     /// Puts a process in it; those that it starts are in it, too.
     pub(super) fn admit(&self, pid: Pid) -> io::Result<()> {
         for directory in &self.directories {
@@ -189,7 +224,7 @@ impl Group {
                 continue;
             }
             // Version 1 and old kernels do it one by one, again and again until none is left.
-            for pid in processes(directory) {
+            for pid in processes(directory).into_iter().filter(|pid| *pid != getpid()) {
                 // It may have ended meanwhile.
                 let _ = kill_process(pid, Signal::KILL);
             }

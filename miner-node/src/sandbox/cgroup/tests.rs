@@ -54,7 +54,7 @@ fn version_2_limits_and_counts() {
         ("memory.max", "50331648"),
         ("memory.swap.max", "0"),
         ("memory.oom.group", "1"),
-        ("pids.max", "10"),
+        ("pids.max", "11"),
         ("cpu.max", "200000 100000"),
     ] {
         assert_eq!(read(&group, file).as_deref(), Some(value), "{file}");
@@ -116,7 +116,7 @@ fn version_1_limits_and_counts() {
     for (file, value) in [
         ("memory.limit_in_bytes", "50331648"),
         ("memory.memsw.limit_in_bytes", "50331648"),
-        ("pids.max", "10"),
+        ("pids.max", "11"),
         ("cpu.cfs_quota_us", "200000"),
     ] {
         assert_eq!(read(&group, file).as_deref(), Some(value), "{file}");

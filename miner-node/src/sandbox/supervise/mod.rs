@@ -71,7 +71,7 @@ impl Sandbox {
         line.extend(command_line(&self.tools.bwrap, command, places, &descriptors));
         let started = Instant::now();
         let inherited = [status, waiting].into_iter().chain(filters).collect();
-        let monitor = self.launcher.spawn(line, inherited, confinement.user()).await;
+        let monitor = self.launcher.spawn(line, inherited, &confinement).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;
         let forced = running.watch(&command.limits, started, interrupt).await?;
