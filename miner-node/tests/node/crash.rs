@@ -1,5 +1,7 @@
 //! `kill -9` in each state: after the restart there is exactly one outcome, and no orphan.
 
+use std::path::Path;
+
 use protocol::JobState;
 use serde_json::json;
 
@@ -7,6 +9,19 @@ use crate::rig::{Rig, eventually, exists, script_job};
 
 /// A call that took effect, but is not answered for as long as the first life of the node lasts.
 const NEVER_MS: u64 = 25_000;
+
+/// How many directories below `root` have a name that begins so.
+fn directories(root: &Path, prefix: &str) -> usize {
+    // Groups come and go.
+    let Ok(entries) = std::fs::read_dir(root) else { return 0 };
+    let below = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    below
+        .map(|entry| {
+            let ours = entry.file_name().to_string_lossy().starts_with(prefix);
+            usize::from(ours) + directories(&entry.path(), prefix)
+        })
+        .sum()
+}
 
 #[tokio::test]
 async fn killed_while_leased() {
@@ -33,10 +48,12 @@ async fn killed_while_running() {
     let mut process = rig.spawn();
     let id = rig.submit_script("touch here; setsid sleep 1000 & sleep 1000").await;
     exists(&rig.job_dir(id).join("work/here")).await;
+    let groups = format!("aitbc-job-{}-", process.id());
     process.kill();
     let _again = rig.spawn();
     rig.failed(id, "E_CRASH").await;
     assert_eq!(miner_node::sandbox::kill_orphans(&rig.job_dir(id)), 0);
+    assert_eq!(directories(Path::new("/sys/fs/cgroup"), &groups), 0);
     assert_eq!(rig.credits(id).await, 0);
     rig.until_phase(id, "FAILED").await;
 }

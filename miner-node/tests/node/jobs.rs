@@ -150,6 +150,38 @@ async fn a_job_sees_no_secret() {
     node.end().await;
 }
 
+/// Everything that others can see of a process and of all below it: arguments and environment.
+fn visible(pid: u32) -> Vec<u8> {
+    let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let mut seen = [read("cmdline"), read("environ")].concat();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for thread in threads {
+        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            seen.extend(visible(child.parse().unwrap()));
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn no_process_shows_the_secret_that_the_service_manager_handed_over() {
+    let rig = Rig::new().await;
+    let secrets = rig.root.path().join("credentials");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("api_key"), "id.handed-over\n").unwrap();
+    let process = rig.spawn_with(&[("CREDENTIALS_DIRECTORY", secrets.to_str().unwrap())]);
+    let id = rig.submit_script("touch here; while [ ! -e go ]; do sleep 0.05; done").await;
+    exists(&rig.job_dir(id).join("work/here")).await;
+    let seen = String::from_utf8_lossy(&visible(process.id())).into_owned();
+    // The node, bubblewrap twice, the shell and what it sleeps with.
+    assert!(seen.contains("miner-node") && seen.contains("bwrap"), "{seen}");
+    assert!(seen.contains("touch here") && seen.contains("CREDENTIALS_DIRECTORY"), "{seen}");
+    assert!(!seen.contains("handed-over"), "{seen}");
+    std::fs::write(rig.job_dir(id).join("work/go"), "").unwrap();
+    rig.result(id).await;
+}
+
 #[tokio::test]
 async fn a_canceled_job_is_killed() {
     let rig = Rig::new().await;

@@ -101,8 +101,13 @@ impl Rig {
     }
 
     /// The node as a process of its own.
-    #[expect(clippy::disallowed_methods, reason = "the tests start the program under test")]
     pub fn spawn(&self) -> Process {
+        self.spawn_with(&[])
+    }
+
+    /// The same, with these variables as its environment.
+    #[expect(clippy::disallowed_methods, reason = "the tests start the program under test")]
+    pub fn spawn_with(&self, environment: &[(&str, &str)]) -> Process {
         let settings = json!({
             "node_id": "rig7",
             "wallet": "wallet_demo",
@@ -121,6 +126,7 @@ impl Rig {
             .arg(file)
             .arg("run")
             .env_clear()
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -259,6 +265,11 @@ impl Running {
 pub struct Process(Child);
 
 impl Process {
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
