@@ -27,6 +27,7 @@ use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
 use crate::runners::{JobFacts, Plan, Refusal};
+use crate::sandbox::container::{Contained, Container};
 use crate::sandbox::{Command, Ending, Run, SandboxError, Usage};
 use crate::servers::{Call, ServerError};
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
@@ -225,6 +226,7 @@ impl<'a> Attempt<'a> {
         let run = async {
             let run = match plan {
                 Plan::Sandboxed(command) => self.run_program(command).await,
+                Plan::Contained(container) => self.run_container(container).await,
                 Plan::Call(call) => self.call(call).await,
             };
             ended.cancel();
@@ -283,6 +285,18 @@ impl<'a> Attempt<'a> {
         })?;
         let Run { ending, usage, isolation } = run;
         let isolation = isolation.to_string();
+        Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
+    }
+
+    async fn run_container(&self, container: &Container) -> Result<Done, Abandoned> {
+        let unavailable = || Refusal::new(FailureCode::Unsupported, "no container runner here");
+        let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
+        let engine = self.node.runners.containers.as_ref().ok_or_else(unavailable)?.engine();
+        let (places, interrupt) = (self.dir.places(), &self.held.interrupt);
+        let run = sandbox.run_container(engine, container, &places, interrupt).await;
+        let Contained { ending, usage } =
+            run.map_err(|error| Refusal::new(FailureCode::Internal, error.to_string()))?;
+        let isolation = engine.level();
         Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
     }
 

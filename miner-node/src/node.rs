@@ -3,6 +3,7 @@
 //! What it does with them is in `loops/`.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,7 +25,7 @@ use crate::identity::Identity;
 use crate::inputs::InputCache;
 use crate::leases::Leases;
 use crate::outbox::{Body, Outbox, Report, Settled};
-use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Offer, Runners};
+use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Containers, Offer, Runners};
 use crate::sandbox::{Isolation, Sandbox, Tools};
 use crate::slots::Slots;
 use crate::workdir::{JobDir, Phase, State, Workspace, WorkspaceError};
@@ -469,6 +470,13 @@ async fn try_runners(
         match Builtin::probe(executable, sandbox, &workspace.root().join("trial")).await {
             Ok(builtin) => runners.builtin = Some(builtin),
             Err(why) => error!(event = "no_builtin", "built-in work is not offered: {why}"),
+        }
+    }
+    if config.runners.container.enable {
+        let owner = protocol::Sha256Hex::of(workspace.root().as_os_str().as_bytes()).to_string();
+        match Containers::probe(&config.runners.container, sandbox, &owner).await {
+            Ok(containers) => runners.containers = Some(containers),
+            Err(why) => error!(event = "no_containers", "no containers are offered: {why}"),
         }
     }
     if config.runners.cli.enable {

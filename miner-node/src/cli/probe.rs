@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use super::{FAILED, Flags, answer, complain};
 use crate::capabilities::{Probe, Sensors, mode, slot_plan};
 use crate::config::Config;
-use crate::runners::{Allowlist, Builtin, Cli, Offer, Runners};
+use crate::runners::{Allowlist, Builtin, Cli, Containers, Offer, Runners};
 use crate::sandbox::{Isolation, Piece, Sandbox, Tools};
 
 /// Everything that `probe` has to say.
@@ -135,6 +135,12 @@ async fn try_programs(
         match Builtin::probe(executable, &sandbox, &directory).await {
             Ok(builtin) => runners.builtin = Some(builtin),
             Err(why) => notes.push(format!("no built-in work: {why}")),
+        }
+    }
+    if config.runners.container.enable {
+        match Containers::probe(&config.runners.container, &sandbox, "probe").await {
+            Ok(containers) => runners.containers = Some(containers),
+            Err(why) => notes.push(format!("no containers: {why}")),
         }
     }
     if config.runners.cli.enable {

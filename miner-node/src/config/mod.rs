@@ -31,7 +31,7 @@ pub use base_url::BaseUrl;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{Loaded, Places, load};
-pub use runners::{LlmApi, LlmRunner, SdRunner};
+pub use runners::{ContainerRunner, LlmApi, LlmRunner, SdRunner};
 pub use sandbox::Sandbox;
 pub use secret::Secret;
 pub use selection::Selection;
@@ -152,6 +152,8 @@ pub struct Runners {
     pub llm: LlmRunner,
     /// A server that paints.
     pub sd: SdRunner,
+    /// Images in the owner's podman or docker.
+    pub container: ContainerRunner,
 }
 
 /// Work that the node itself knows.

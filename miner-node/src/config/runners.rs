@@ -1,4 +1,4 @@
-//! The settings of runners that ask a server of the owner's.
+//! The settings of runners that ask a server, or an engine of containers, of the owner's.
 
 use std::path::PathBuf;
 
@@ -92,6 +92,34 @@ impl Default for SdRunner {
             max_side_px: 1024,
             timeout_s: 600,
             refresh_s: 60,
+        }
+    }
+}
+
+/// Images in the owner's podman or docker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+    /// `auto`, `podman`, `docker`, or where the program is.
+    pub engine: String,
+    /// The images that may run, each as `NAME@sha256:DIGEST`.
+    pub images: Vec<String>,
+    /// Whether an engine with root's rights will do.
+    pub allow_rootful: bool,
+    /// Whether an image that is not here may be fetched.
+    pub pull: bool,
+}
+
+impl Default for ContainerRunner {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            engine: "auto".to_owned(),
+            images: Vec::new(),
+            allow_rootful: false,
+            pull: false,
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod allowlist;
 pub mod builtin;
 mod ceilings;
 pub mod cli;
+pub mod container;
 mod hash;
 pub mod llm;
 mod matmul;
@@ -26,6 +27,7 @@ pub use allowlist::{Allowlist, AllowlistError};
 pub use builtin::Builtin;
 pub use ceilings::Ceilings;
 pub use cli::Cli;
+pub use container::Containers;
 pub use llm::Llm;
 pub use sd::Sd;
 
@@ -56,6 +58,8 @@ impl Refusal {
 pub enum Plan {
     /// By a program in the sandbox.
     Sandboxed(sandbox::Command),
+    /// By a container of the owner's engine.
+    Contained(sandbox::container::Container),
     /// By a server of the owner's.
     Call(servers::Call),
 }
@@ -65,6 +69,7 @@ impl Plan {
     pub const fn limits(&self) -> &sandbox::Limits {
         match self {
             Self::Sandboxed(command) => &command.limits,
+            Self::Contained(container) => &container.limits,
             Self::Call(call) => &call.limits,
         }
     }
@@ -81,6 +86,8 @@ pub struct Runners {
     pub llm: Option<Llm>,
     /// A server that paints; it may be away for now.
     pub sd: Option<Sd>,
+    /// Images in the owner's podman or docker.
+    pub containers: Option<Containers>,
 }
 
 /// What a node can run, as it advertises it.
@@ -129,6 +136,9 @@ impl Runners {
             offer.add(RunnerKind::Cli, &[cli::WORKLOAD]);
             offer.commands = cli.commands();
         }
+        if self.containers.is_some() {
+            offer.add(RunnerKind::Container, &[container::WORKLOAD]);
+        }
         if let Some(llm) = &self.llm {
             offer.add_models(RunnerKind::Ollama, llm::WORKLOAD, llm.models(), llm.is_on_gpu());
         }
@@ -153,6 +163,10 @@ impl Runners {
         match (job.runner.kind, job.workload.as_str(), &self.llm, &self.sd) {
             (RunnerKind::Ollama, llm::WORKLOAD, Some(llm), _) => {
                 return llm.plan(job, limits).map(Plan::Call);
+            }
+            (RunnerKind::Container, container::WORKLOAD, _, _) => {
+                let containers = self.containers.as_ref().ok_or_else(unsupported)?;
+                return containers.plan(job, job_file, limits).map(Plan::Contained);
             }
             (sd::KIND, sd::WORKLOAD, _, Some(sd)) => return sd.plan(job, limits).map(Plan::Call),
             _ => {}

@@ -93,6 +93,18 @@ impl Sandbox {
 }
 
 impl Confinement {
+    /// None, for a program of the owner's that confines a job by itself.
+    pub(super) fn none() -> Self {
+        Self {
+            isolation: Isolation::default(),
+            prefix: Vec::new(),
+            group: None,
+            memory_bytes: None,
+            tenant: None,
+            rlimits: None,
+        }
+    }
+
     /// As whom to start bubblewrap, where not as the node's user.
     pub(super) fn user(&self) -> Option<User> {
         self.tenant.as_ref().map(|tenant| tenant.user)

@@ -14,6 +14,7 @@ mod bubblewrap;
 mod capture;
 mod cgroup;
 mod confine;
+pub mod container;
 mod gate;
 mod isolation;
 mod launcher;
@@ -261,6 +262,11 @@ impl Sandbox {
             limiter: Limiter::of_this_process(),
             tools,
         })
+    }
+
+    /// Whether its owner insists on parts of the isolation.
+    pub const fn requires_anything(&self) -> bool {
+        !self.required.is_empty()
     }
 
     /// What is in force for its jobs.

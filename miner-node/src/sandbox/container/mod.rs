@@ -1,0 +1,340 @@
+//! Containers: the second way in which a job's program is started, by the owner's podman or docker.
+//!
+//! The engine isolates it, with what [`command_line`] demands of it; the node holds it to its wall
+//! clock, its output and its disk, and sees to it that nothing of it is left.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::capture;
+use super::confine::Confinement;
+use super::measure::written;
+use super::{Ending, Interrupt, Limits, Places, Sandbox, SandboxError, Unavailable, Usage};
+
+mod command_line;
+
+/// Where a container finds what it is told about its job.
+const JOB_FILE: &str = "/job.json";
+
+/// How long an engine may take over what it only has to look up or remove.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The most that is read of what an engine answers, in bytes.
+const LONGEST_ANSWER: u64 = 64 << 10;
+
+/// Pause between two looks at what is written.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The exit code of an engine that could not start the container.
+const NOT_STARTED: i32 = 125;
+
+/// An engine that works here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Its program.
+    pub program: PathBuf,
+    /// Which one it is.
+    pub kind: EngineKind,
+    /// Whether it runs without root's rights.
+    pub is_rootless: bool,
+    /// Its containers carry this label, so that a restarted node finds its own.
+    pub owner: String,
+}
+
+/// The kinds of engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// podman.
+    Podman,
+    /// docker.
+    Docker,
+}
+
+/// A container to be run.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its name, which no other one has.
+    pub name: String,
+    /// The image, by its digest.
+    pub image: String,
+    /// What it is started with; empty: what the image says.
+    pub args: Vec<String>,
+    /// The file of the host that it sees as `/job.json`.
+    pub job_file: PathBuf,
+    /// Whether an image that is not here may be fetched.
+    pub may_pull: bool,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A container that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contained {
+    /// How.
+    pub ending: Ending,
+    /// What it used, as far as the node sees it.
+    pub usage: Usage,
+}
+
+impl Engine {
+    /// The level of isolation, as receipts state it: `podman-rootless`.
+    pub fn level(&self) -> String {
+        let kind = match self.kind {
+            EngineKind::Podman => "podman",
+            EngineKind::Docker => "docker",
+        };
+        format!("{kind}-{}", if self.is_rootless { "rootless" } else { "rootful" })
+    }
+}
+
+impl Sandbox {
+    /// The engine at `program`, if it works, with the containers of an earlier life removed.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub async fn engine(&self, program: &Path, owner: &str) -> Result<Engine, Unavailable> {
+        let refused = |why: String| Unavailable::Refused(format!("{}: {why}", program.display()));
+        let said = self.ask(program, &["--version"]).await.map_err(refused)?;
+        let kind = if said.to_lowercase().contains("podman") {
+            EngineKind::Podman
+        } else {
+            EngineKind::Docker
+        };
+        let format = match kind {
+            EngineKind::Podman => "{{.Host.Security.Rootless}}",
+            EngineKind::Docker => "{{.SecurityOptions}}",
+        };
+        let said = self.ask(program, &["info", "--format", format]).await.map_err(refused)?;
+        let is_rootless = said.trim() == "true" || said.contains("rootless");
+        let engine =
+            Engine { program: program.to_owned(), kind, is_rootless, owner: owner.to_owned() };
+        let label = format!("label={}", engine.label());
+        let left = ["ps", "--all", "--quiet", "--no-trunc", "--filter", &label];
+        for id in self.ask(program, &left).await.map_err(refused)?.split_whitespace() {
+            self.remove(&engine, id).await.map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(engine)
+    }
+
+    /// Whether the engine has `image` at hand.
+    pub async fn has_image(&self, engine: &Engine, image: &str) -> bool {
+        let inspect = ["image", "inspect", "--format", "{{.Id}}", image];
+        self.ask(&engine.program, &inspect).await.is_ok()
+    }
+
+    /// Runs `container` and returns when nothing of it is left.
+    ///
+    /// # Errors
+    /// Where it was not started, or the node or the engine failed; never for what it did.
+    pub async fn run_container(
+        &self,
+        engine: &Engine,
+        container: &Container,
+        places: &Places,
+        interrupt: &Interrupt,
+    ) -> Result<Contained, SandboxError> {
+        engine.give(places, &container.job_file).map_err(SandboxError::io("job directory"))?;
+        let line = engine.run_line(container, places);
+        let started = Instant::now();
+        let spawned = self.launcher.spawn(line, Vec::new(), &Confinement::none()).await;
+        let mut client = spawned.map_err(SandboxError::io("start"))?;
+        let outcome = self.watch(engine, container, places, interrupt, started, &mut client).await;
+        // Whatever happened: nothing stays.
+        let verdict = self.verdict(engine, container).await;
+        let removed = self.remove(engine, &container.name).await;
+        let (forced, code) = outcome?;
+        removed?;
+        let wall = started.elapsed();
+        let usage = Usage { wall, ..Usage::default() };
+        let ending = match (forced, verdict) {
+            (Some(forced), _) => forced,
+            (None, Some(Verdict { is_out_of_memory: true, .. })) => Ending::OutOfMemory,
+            (None, Some(Verdict { code, .. })) => natural(code),
+            (None, None) if code == Some(NOT_STARTED) => {
+                return Err(SandboxError::Setup(last_line(&places.stderr)));
+            }
+            (None, None) => natural(code.unwrap_or(NOT_STARTED)),
+        };
+        Ok(Contained { ending, usage })
+    }
+
+    /// Waits until the container has ended, ending it where a limit or somebody demands it. Returns
+    /// the ending that was forced, and the client's exit code.
+    async fn watch(
+        &self,
+        engine: &Engine,
+        container: &Container,
+        places: &Places,
+        interrupt: &Interrupt,
+        started: Instant,
+        client: &mut Child,
+    ) -> Result<(Option<Ending>, Option<i32>), SandboxError> {
+        let (Some(stdout), Some(stderr)) = (client.stdout.take(), client.stderr.take()) else {
+            return Err(SandboxError::Setup("no pipes to the container".to_owned()));
+        };
+        let limits = &container.limits;
+        let overflow = CancellationToken::new();
+        let captures = async {
+            let most = limits.output_bytes;
+            tokio::try_join!(
+                capture(stdout, &places.stdout, most, overflow.clone()),
+                capture(stderr, &places.stderr, most, overflow.clone()),
+            )
+        };
+        let watching = async {
+            let forced = loop {
+                tokio::select! {
+                    _ = client.wait() => break None,
+                    () = interrupt.kill.cancelled() => break Some(Ending::Canceled),
+                    () = interrupt.cancel.cancelled() => break Some(Ending::Canceled),
+                    () = overflow.cancelled() => break Some(Ending::OutputLimit),
+                    () = sleep_until(started + limits.wall) => break Some(Ending::TimedOut),
+                    () = sleep(PAUSE) => {
+                        if exceeds(&places.work, limits.work_bytes).await {
+                            break Some(Ending::OutputLimit);
+                        }
+                    }
+                }
+            };
+            if let Some(forced) = forced {
+                let polite = forced != Ending::OutputLimit && !interrupt.kill.is_cancelled();
+                self.stop(engine, container, polite, &interrupt.kill, client).await;
+            }
+            client.wait().await.map(|status| (forced, status.code()))
+        };
+        let (captured, ended) = tokio::join!(captures, watching);
+        captured.map_err(SandboxError::io("capture output"))?;
+        let (forced, code) = ended.map_err(SandboxError::io("wait"))?;
+        let is_too_much = forced.is_none() && exceeds(&places.work, limits.work_bytes).await;
+        let is_too_much = is_too_much || (forced.is_none() && overflow.is_cancelled());
+        Ok((if is_too_much { Some(Ending::OutputLimit) } else { forced }, code))
+    }
+
+    /// Asks the container to end, waits, and kills it.
+    async fn stop(
+        &self,
+        engine: &Engine,
+        container: &Container,
+        polite: bool,
+        kill: &CancellationToken,
+        client: &mut Child,
+    ) {
+        if polite {
+            // Where it has ended by itself there is nothing to ask.
+            let _ = self.ask(&engine.program, &["kill", "--signal", "TERM", &container.name]).await;
+            tokio::select! {
+                _ = client.wait() => return,
+                () = sleep(container.limits.grace) => {}
+                () = kill.cancelled() => {}
+            }
+        }
+        let _ = self.remove(engine, &container.name).await;
+        // The client goes with its container; one that does not is of no use any more.
+        if timeout(PATIENCE, client.wait()).await.is_err() {
+            let _ = client.kill().await;
+        }
+    }
+
+    async fn verdict(&self, engine: &Engine, container: &Container) -> Option<Verdict> {
+        let format = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}";
+        let inspect = ["inspect", "--type", "container", "--format", format, &container.name];
+        let said = self.ask(&engine.program, &inspect).await.ok()?;
+        Verdict::parse(&said)
+    }
+
+    async fn remove(&self, engine: &Engine, name: &str) -> Result<(), SandboxError> {
+        let removed = self.ask(&engine.program, &["rm", "--force", "--volumes", name]).await;
+        match removed {
+            Ok(_) => Ok(()),
+            Err(why) if why.to_lowercase().contains("no such container") => Ok(()),
+            Err(why) => Err(SandboxError::Setup(why)),
+        }
+    }
+
+    /// What the engine answers; its complaint where it fails.
+    async fn ask(&self, program: &Path, args: &[&str]) -> Result<String, String> {
+        let mut line = command_line::environment();
+        line.push(program.into());
+        line.extend(args.iter().map(OsString::from));
+        let asked = timeout(PATIENCE, self.output(line)).await;
+        let output = asked.map_err(|_| "it does not answer".to_owned())?;
+        let output = output.map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr).lines().last().unwrap_or("it failed").to_owned()),
+        }
+    }
+
+    async fn output(&self, line: Vec<OsString>) -> std::io::Result<Output> {
+        let mut child = self.launcher.spawn(line, Vec::new(), &Confinement::none()).await?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let Some((out, err)) = pipes else { return Err(std::io::Error::other("no pipes")) };
+        let (mut out, mut err) = (out.take(LONGEST_ANSWER), err.take(LONGEST_ANSWER));
+        tokio::try_join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr))?;
+        Ok(Output { status: child.wait().await?, stdout, stderr })
+    }
+}
+
+/// What the engine says of a container that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verdict {
+    code: i32,
+    is_out_of_memory: bool,
+}
+
+impl Verdict {
+    fn parse(said: &str) -> Option<Self> {
+        let mut words = said.split_whitespace();
+        let status = words.next()?;
+        let code = words.next()?.parse().ok()?;
+        let is_out_of_memory = words.next()? == "true";
+        // One that was only created never ran.
+        matches!(status, "exited" | "stopped" | "dead").then_some(Self { code, is_out_of_memory })
+    }
+}
+
+/// What the exit code says: engines pass 128 + n on for a program that signal n ended.
+fn natural(code: i32) -> Ending {
+    match code - 128 {
+        signal @ 1..=64 => Ending::Signaled(signal),
+        _ => Ending::Exited(code),
+    }
+}
+
+async fn exceeds(directory: &Path, most: u64) -> bool {
+    let directory = directory.to_owned();
+    let measured = tokio::task::spawn_blocking(move || written(&directory, most)).await;
+    measured.unwrap_or(u64::MAX) > most
+}
+
+fn last_line(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.unwrap_or("the engine gave no reason").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_of_an_end() {
+        let verdict = |code, is_out_of_memory| Some(Verdict { code, is_out_of_memory });
+        assert_eq!(Verdict::parse("exited 137 true\n"), verdict(137, true));
+        assert_eq!(Verdict::parse("stopped 0 false"), verdict(0, false));
+        for said in ["", "created 0 false", "running 0 false", "exited x true", "exited 1"] {
+            assert_eq!(Verdict::parse(said), None, "{said}");
+        }
+        assert_eq!((natural(137), natural(3)), (Ending::Signaled(9), Ending::Exited(3)));
+    }
+}
