@@ -22,8 +22,8 @@ pub(super) struct Descriptors {
     pub(super) status: RawFd,
     /// What it waits for before it starts the program: one byte.
     pub(super) gate: RawFd,
-    /// The filters of system calls, in the order in which they come into force.
-    pub(super) filters: Vec<RawFd>,
+    /// The filter of system calls; absent: there is none.
+    pub(super) filter: Option<RawFd>,
 }
 
 /// The whole command line, of which the first element is the program to start.
@@ -38,8 +38,8 @@ pub(super) fn command_line(
     line.all(file_system(command, places));
     line.add("--json-status-fd").add(descriptors.status.to_string());
     line.add("--block-fd").add(descriptors.gate.to_string());
-    for filter in &descriptors.filters {
-        line.add("--add-seccomp-fd").add(filter.to_string());
+    if let Some(filter) = descriptors.filter {
+        line.add("--seccomp").add(filter.to_string());
     }
     line.all(environment(command));
     line.add("--").add(&command.program).all(&command.args);

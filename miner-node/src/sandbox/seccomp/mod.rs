@@ -1,21 +1,21 @@
-//! The filter of system calls that every job runs under, as bubblewrap takes it: compiled programs
-//! in sealed memory, from a descriptor each.
+//! The filter of system calls that every job runs under, as bubblewrap takes it: a compiled
+//! program in sealed memory.
 //!
 //! What is allowed is in `allowed` and `conditional`; everything else is EPERM. A few calls are
 //! answered as if the kernel were too old to know them, because programs then do without: `clone3`,
 //! whose flags a filter cannot read, and calls too new to have been weighed.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use libc::{ENOSYS, EPERM, SYS_clone3, c_long};
+use libc::{SYS_clone3, c_long};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::BpfProgram;
 
 mod allowed;
 mod conditional;
+mod program;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +26,10 @@ const UNKNOWN: [c_long; 9] = [SYS_clone3, 451, 453, 463, 464, 465, 466, 468, 469
 /// Is there where the kernel has filters.
 const KERNEL_HAS_FILTERS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
-/// Compiled filters, in the order in which they are to be put in force: of two that refuse a call,
-/// the one put in force last says how.
+/// The compiled filter.
 #[derive(Debug)]
 pub(super) struct Filter {
-    programs: [OwnedFd; 2],
+    program: OwnedFd,
 }
 
 /// Why there is no filter.
@@ -56,40 +55,25 @@ impl Filter {
         if !std::path::Path::new(KERNEL_HAS_FILTERS).exists() {
             return Err(FilterError::Kernel);
         }
-        let [allow, unknown] = programs()?;
-        Ok(Self { programs: [sealed(&allow)?, sealed(&unknown)?] })
+        Ok(Self { program: sealed(&program()?)? })
     }
 
-    /// New descriptors of the programs, each at its beginning, for one run: bubblewrap reads them
-    /// to their ends.
+    /// A new descriptor of the program, at its beginning, for one run: bubblewrap reads it to its
+    /// end.
     ///
     /// # Errors
     /// Where the process has too many open files.
-    pub(super) fn open(&self) -> io::Result<Vec<OwnedFd>> {
+    pub(super) fn open(&self) -> io::Result<OwnedFd> {
         // A duplicate would share its position with all others.
-        let again = |program: &OwnedFd| {
-            let path = format!("/proc/self/fd/{}", program.as_raw_fd());
-            open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)
-        };
-        self.programs.iter().map(again).collect()
+        let path = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 }
 
-fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
-    let refuse = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
-    let compile = |rules, otherwise, matched| -> Result<BpfProgram, _> {
-        SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()
-    };
+fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     let lists = allowed::EVERYWHERE.iter().chain([&allowed::HERE]);
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        lists.flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect();
-    rules.extend(conditional::rules()?);
-    let unknown = UNKNOWN.into_iter().map(|call| (call, Vec::new())).collect();
-    Ok([
-        compile(rules, refuse(EPERM), SeccompAction::Allow)?,
-        compile(unknown, SeccompAction::Allow, refuse(ENOSYS))?,
-    ])
+    let allowed: Vec<c_long> = lists.flat_map(|list| list.iter().copied()).collect();
+    program::program(&allowed, &UNKNOWN)
 }
 
 /// The program as the kernel has it (`struct sock_filter`), in memory that nobody can change any

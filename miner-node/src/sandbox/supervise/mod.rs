@@ -60,17 +60,17 @@ impl Sandbox {
         let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
         let status = OwnedFd::from(status);
         let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
-        let filters = self.filter.as_ref().map_or_else(|_| Ok(Vec::new()), Filter::open);
-        let filters = filters.map_err(SandboxError::io("syscall filter"))?;
+        let filter = self.filter.as_ref().ok().map(Filter::open).transpose();
+        let filter = filter.map_err(SandboxError::io("syscall filter"))?;
         let descriptors = Descriptors {
             status: status.as_raw_fd(),
             gate: waiting.as_raw_fd(),
-            filters: filters.iter().map(AsRawFd::as_raw_fd).collect(),
+            filter: filter.as_ref().map(AsRawFd::as_raw_fd),
         };
         let mut line = confinement.prefix.clone();
         line.extend(command_line(&self.tools.bwrap, command, places, &descriptors));
         let started = Instant::now();
-        let inherited = [status, waiting].into_iter().chain(filters).collect();
+        let inherited = [status, waiting].into_iter().chain(filter).collect();
         let monitor = self.launcher.spawn(line, inherited, &confinement).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;
