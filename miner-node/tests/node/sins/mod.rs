@@ -65,6 +65,7 @@ async fn no_sin_gets_out() {
     let mut rig = Rig::new().await;
     rig.config.resources.max_concurrency = Some(4);
     rig.config.resources.max_output_mb = 4;
+    rig.config.sandbox.max_processes = 64;
     let words = "[A-Za-z0-9/._-]*";
     rig.allow(
         "python",

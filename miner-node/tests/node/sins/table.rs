@@ -70,7 +70,7 @@ pub static SINS: &[Sin] = &[
     glutton("many_files", &["2"], &["1000"], "E_OUTPUT"),
     glutton("endless_output", &["1"], &["1000"], "E_OUTPUT"),
     Sin { outside: &["1"], inside: &["300"], ..caller("memory_files", &[]) },
-    glutton("fork_bomb", &["100", "MARK"], &["60000", "MARK"], "E_OOM"),
+    Sin { outside: &["100", "MARK"], inside: &["4000", "MARK"], ..caller("fork_bomb", &[]) },
     Sin { verdict: InVain, ..caller("escapee", &["MARK"]) },
     link(&["symlink"]),
     link(&["parent"]),

@@ -8,17 +8,21 @@ os.set_blocking(left, False)
 news, tell = os.pipe()
 
 
+def stay(word):
+    os.write(tell, word)
+    time.sleep(1000)
+
+
 def sin():
     while True:
         try:
             os.read(left, 1)
-            os.fork()
         except BlockingIOError:
-            os.write(tell, b"d")
-            time.sleep(1000)
+            stay(b"d")
+        try:
+            os.fork()
         except OSError:
-            os.write(tell, b"r")
-            time.sleep(1000)
+            stay(b"r")
 
 
 if os.fork() == 0:
