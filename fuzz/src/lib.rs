@@ -12,6 +12,7 @@
 //! | the coordinator, seen by `aitbc` | `event_stream` |
 //! | the owner's inference servers | `model_servers` |
 //! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script`, `profiles` |
+//! | a sandboxed job | `egress_request` |
 //! | the machine | `devices`, `state_files` |
 //!
 //! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
@@ -22,6 +23,7 @@
 mod allowlist;
 mod bodies;
 mod command_line;
+mod egress;
 mod files;
 mod jobs;
 mod market;
@@ -37,6 +39,7 @@ mod settings;
 pub use allowlist::allowlist;
 pub use bodies::bodies;
 pub use command_line::{event_stream, profiles};
+pub use egress::egress_request;
 pub use jobs::jobs;
 pub use mutation::Mutations;
 pub use node::{base_url, devices, input_url, leased_job, state_files};
@@ -58,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bodies", bodies),
     ("canonical", canonical),
     ("devices", devices),
+    ("egress_request", egress_request),
     ("environment", environment),
     ("event_stream", event_stream),
     ("input_url", input_url),

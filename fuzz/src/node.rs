@@ -78,6 +78,7 @@ fn receipts_verify(job: &Job) {
         written_bytes: 0,
         vram_bytes: None,
         joules: None,
+        egress_bytes: None,
         output_sha: Sha256Hex::of(b""),
         artifacts: Vec::new(),
         tokens: Some(7),

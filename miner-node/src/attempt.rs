@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use protocol::job::SlotKind;
+use protocol::job::{Network, SlotKind};
 use protocol::miner::Fail;
 use protocol::proof::ArtifactProof;
 use protocol::{FailureCode, Job, Proof, Timestamp};
@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::coordinator::{Backoff, CallError, Remedy};
+use crate::egress::Way;
 use crate::energy::Metered;
 use crate::inputs::{self, InputError};
 use crate::leases::{Held, StopReason};
@@ -28,7 +29,7 @@ use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
 use crate::runners::{JobFacts, Plan, Refusal};
 use crate::sandbox::container::{Contained, Container};
-use crate::sandbox::{Command, Ending, Run, SandboxError, Usage};
+use crate::sandbox::{Command, Door, Ending, Places, Run, SandboxError, Usage};
 use crate::servers::{Call, ServerError};
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
 use crate::{consent, output, progress, servers};
@@ -63,6 +64,10 @@ impl From<io::Error> for Abandoned {
     fn from(error: io::Error) -> Self {
         Self::Refused(Refusal::new(FailureCode::Internal, format!("node: {error}")))
     }
+}
+
+fn no_egress() -> Refusal {
+    Refusal::new(FailureCode::Egress, "this node gives jobs no network: egress.allow is empty")
 }
 
 /// What a plan came to, whoever carried it out.
@@ -137,6 +142,9 @@ impl<'a> Attempt<'a> {
     /// Asks the owner's rules and the runners, before anything is started or fetched.
     fn plan(&self) -> Result<Plan, Abandoned> {
         consent::check(&self.node.config.accept, &self.job)?;
+        if self.job.limits.network == Some(Network::Egress) && self.node.egress.is_none() {
+            return Err(no_egress().into());
+        }
         let ceilings = self.node.ceilings();
         Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
     }
@@ -209,6 +217,7 @@ impl<'a> Attempt<'a> {
             written_bytes: usage.written_bytes,
             vram_bytes: usage.vram_bytes,
             joules: usage.joules,
+            egress_bytes: usage.egress_bytes,
             output_sha,
             artifacts,
             tokens: done.tokens,
@@ -278,12 +287,27 @@ impl<'a> Attempt<'a> {
     async fn run_program(&self, command: &Command) -> Result<Done, Abandoned> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
-        let run = sandbox.run(command, &self.dir.places(), &self.held.interrupt).await;
+        let mut places = self.dir.places();
+        let way = self.way_out(&mut places)?;
+        let ended = CancellationToken::new();
+        let run = async {
+            let run = sandbox.run(command, &places, &self.held.interrupt).await;
+            ended.cancel();
+            run
+        };
+        let carry = async {
+            match way {
+                Some(way) => Some(way.serve(&ended).await),
+                None => None,
+            }
+        };
+        let (run, egress_bytes) = tokio::join!(run, carry);
         let run = run.map_err(|error| match error {
             SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
             other => Refusal::new(FailureCode::Internal, other.to_string()),
         })?;
         let Run { ending, usage, isolation } = run;
+        let usage = Usage { egress_bytes, ..usage };
         let isolation = isolation.to_string();
         Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
     }
@@ -322,6 +346,17 @@ impl<'a> Attempt<'a> {
             model: Some(served.model),
             measured: served.metrics,
         })
+    }
+
+    /// A way out of the sandbox for a job that asks for one.
+    fn way_out(&self, places: &mut Places) -> Result<Option<Way>, Abandoned> {
+        if self.job.limits.network != Some(Network::Egress) {
+            return Ok(None);
+        }
+        let egress = self.node.egress.as_ref().ok_or_else(no_egress)?;
+        let (way, out) = egress.way()?;
+        places.door = Some(Door { way: out, executable: self.node.executable.clone() });
+        Ok(Some(way))
     }
 
     fn judge(&self, ending: Ending) -> Result<(), Abandoned> {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod consent;
 pub mod coordinator;
 pub mod doctor;
+pub mod egress;
 pub mod energy;
 pub mod identity;
 pub mod inputs;

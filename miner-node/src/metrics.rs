@@ -28,6 +28,9 @@ pub fn metrics(mode: SlotKind, usage: &Usage) -> Map<String, Value> {
     if let Some(bytes) = usage.vram_bytes {
         set("peak_vram_mb", bytes.div_ceil(1 << 20).into());
     }
+    if let Some(bytes) = usage.egress_bytes {
+        set("egress_bytes", bytes.into());
+    }
     if let Some(joules) = usage.joules {
         set("energy_j", json!(joules));
     }

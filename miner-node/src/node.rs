@@ -20,6 +20,7 @@ use crate::capabilities::{Sensors, miner_capabilities};
 use crate::clock;
 use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
+use crate::egress::{Egress, Internet, Rules};
 use crate::energy::Meter;
 use crate::identity::Identity;
 use crate::inputs::InputCache;
@@ -77,6 +78,10 @@ pub struct Node {
     pub inputs: Arc<InputCache>,
     /// In what they run; absent where the machine cannot isolate.
     pub sandbox: Option<Sandbox>,
+    /// What it lets jobs reach; absent: nothing.
+    pub egress: Option<Egress>,
+    /// The node's own program.
+    pub executable: PathBuf,
     /// Which of them it can run.
     pub runners: Runners,
     /// How many it runs at once.
@@ -140,7 +145,7 @@ impl Node {
         let inputs = Arc::new(inputs.map_err(WorkspaceError::NotPrivate)?);
         let (sandbox, isolation) = isolate(&config, &workspace, &executable).await?;
         let mut runners = match &sandbox {
-            Some(sandbox) => try_runners(&config, sandbox, &workspace, executable).await,
+            Some(sandbox) => try_runners(&config, sandbox, &workspace, executable.clone()).await,
             None => Runners::default(),
         };
         runners.add_served(&config.runners, complain_of_server).await;
@@ -155,6 +160,7 @@ impl Node {
         let capabilities = miner_capabilities(&probe, &config, &identity, &offer);
         let slots = capabilities.slots.unwrap_or_default();
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
+        let egress = Egress::new(Rules::new(config.egress.allow.clone()), Internet);
         let audit = Audit::new(config.state_dir());
         audit.started(clock::now(), &config, &identity);
         Ok(Arc::new(Self {
@@ -166,6 +172,8 @@ impl Node {
             inputs,
             energy: Arc::new(Meter::of_machine()),
             sandbox,
+            egress,
+            executable,
             runners,
             capabilities: RwLock::new(Arc::new(capabilities)),
             offer,

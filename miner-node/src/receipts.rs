@@ -115,6 +115,7 @@ mod tests {
             written_bytes: 0,
             vram_bytes: None,
             joules: Some(41.7),
+            egress_bytes: None,
             output_sha: Sha256Hex::of(b"hello world\n"),
             artifacts: Vec::new(),
             tokens: None,

@@ -75,7 +75,7 @@ macro_rules! replays {
 }
 
 replays! {
-    allowlist amounts base_url bodies canonical devices environment event_stream input_url jobs leased_job miner_conf
+    allowlist amounts base_url bodies canonical devices egress_request environment event_stream input_url jobs leased_job miner_conf
     miner_yaml mock_script model_servers profiles receipt replies requests scalars settings state_files upload
 }
 

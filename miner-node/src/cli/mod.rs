@@ -12,6 +12,7 @@ use crate::config::{
 };
 
 use crate::runners::builtin;
+use crate::sandbox::door;
 
 mod allowlist_command;
 mod config_command;
@@ -113,6 +114,15 @@ enum Command {
     /// Compute proof-of-work hashes
     #[command(subcommand)]
     Pow(pow::Pow),
+    /// Open the way out of a job; started by the node itself, inside the sandbox
+    #[command(name = door::SUBCOMMAND, hide = true)]
+    Door {
+        /// The job's program
+        program: PathBuf,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Do built-in work; started by the node itself, inside the sandbox
     #[command(name = builtin::SUBCOMMAND, hide = true)]
     Builtin {
@@ -191,6 +201,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(keygen) => keygen.main(&flags),
         Command::Receipt(receipt) => receipt.main(),
         Command::Pow(command) => command.main(),
+        Command::Door { program, arguments } => complain(&door::open(&program, &arguments), FAILED),
         Command::Builtin { workload } => match builtin::perform(&workload) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error, FAILED),

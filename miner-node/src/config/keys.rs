@@ -102,6 +102,7 @@ pub static KEYS: &[Key] = &[
     key("logging.level", Kind::Text, &[]),
     key("logging.format", Kind::Text, &[]),
     key("logging.path", Kind::Text, &[]),
+    key("egress.allow", Kind::List, &[]),
     key("accept.workloads", Kind::Text, &[]),
     key("accept.clients", Kind::Text, &[]),
     key("accept.min_price", Kind::Text, &[]),

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use protocol::{Amount, Name};
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Rule;
+
 pub mod base_url;
 mod check;
 pub mod environment;
@@ -68,6 +70,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What the node says about itself.
     pub logging: Logging,
+    /// What jobs may reach.
+    pub egress: Egress,
     /// Which jobs the owner consents to.
     pub accept: Accept,
 }
@@ -258,6 +262,14 @@ pub enum LogFormat {
     Text,
     /// For programs: one JSON object a line.
     Json,
+}
+
+/// What jobs may reach that ask for network access.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// `host:port` or `*.domain:port`; empty: nothing, and jobs that ask for it are refused.
+    pub allow: Vec<Rule>,
 }
 
 /// Which jobs the owner consents to; all conditions must hold.

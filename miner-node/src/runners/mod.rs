@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use protocol::job::{Network, RunnerKind};
+use protocol::job::RunnerKind;
 use protocol::{FailureCode, Job, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -156,9 +156,6 @@ impl Runners {
         let unsupported = || {
             Refusal::new(FailureCode::Unsupported, format!("no {} runner here", job.runner.kind))
         };
-        if job.limits.network == Some(Network::Egress) {
-            return Err(Refusal::new(FailureCode::Egress, "this node gives jobs no network"));
-        }
         let limits = ceilings.limits(job)?;
         match (job.runner.kind, job.workload.as_str(), &self.llm, &self.sd) {
             (RunnerKind::Ollama, llm::WORKLOAD, Some(llm), _) => {

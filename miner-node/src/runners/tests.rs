@@ -42,14 +42,6 @@ fn what_is_not_there_is_unsupported() {
 }
 
 #[test]
-fn a_promise_of_network_is_not_kept_silently() {
-    let runners = Runners { builtin: Some(Builtin::new("/node")), ..Runners::default() };
-    let mut job = job("hash");
-    job.limits.network = Some(Network::Egress);
-    assert_eq!(refusal(&runners, &job), FailureCode::Egress);
-}
-
-#[test]
 fn a_program_learns_nothing_about_the_lease() {
     let facts = serde_json::to_string(&JobFacts::of(&job("hash"))).unwrap();
     assert!(!facts.contains("AAAAAAAA") && facts.contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{facts}");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use super::door::{self, Door};
 use super::{Command, INPUT_DIR, Places, WORK_DIR};
 
 /// Directories of the system that jobs see, besides `/usr`: a link into `/usr` on merged systems.
@@ -41,8 +42,12 @@ pub(super) fn command_line(
     if let Some(filter) = descriptors.filter {
         line.add("--seccomp").add(filter.to_string());
     }
-    line.all(environment(command));
-    line.add("--").add(&command.program).all(&command.args);
+    line.all(environment(command, places));
+    line.add("--");
+    if places.door.is_some() {
+        line.all([door::INSIDE, door::SUBCOMMAND]);
+    }
+    line.add(&command.program).all(&command.args);
     line.0
 }
 
@@ -103,6 +108,9 @@ fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
     for shown in &command.shown {
         line.bind("--ro-bind", &shown.host, &shown.inside);
     }
+    if let Some(door) = &places.door {
+        line.bind("--ro-bind", &door.executable, door::INSIDE);
+    }
     line.bind("--bind", &places.work, WORK_DIR);
     line.bind("--ro-bind", &places.input, INPUT_DIR);
     // bubblewrap leaves all of these writable. The host's settings in /proc/sys belong to the
@@ -115,7 +123,7 @@ fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
     line.0
 }
 
-fn environment(command: &Command) -> Vec<OsString> {
+fn environment(command: &Command, places: &Places) -> Vec<OsString> {
     let own = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", WORK_DIR),
@@ -123,7 +131,9 @@ fn environment(command: &Command) -> Vec<OsString> {
         ("TMPDIR", "/tmp"),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    own.chain(command.env.iter().cloned())
+    let proxy = places.door.iter().flat_map(|_| Door::environment());
+    own.chain(proxy)
+        .chain(command.env.iter().cloned())
         .flat_map(|(name, value)| ["--setenv".to_owned(), name, value])
         .map(Into::into)
         .collect()

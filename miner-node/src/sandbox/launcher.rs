@@ -32,6 +32,7 @@ pub(super) struct Launcher {
 struct Request {
     line: Vec<OsString>,
     inherited: Vec<OwnedFd>,
+    stdin: Option<OwnedFd>,
     user: Option<User>,
     visit: Option<Visit>,
     runtime: Handle,
@@ -48,8 +49,8 @@ impl Launcher {
             if let Err(error) = give_way(&tools, &policy) {
                 warn!(event = "no_priority", "priority and affinity of jobs: {error}");
             }
-            for request in incoming {
-                let child = launch(&request);
+            for mut request in incoming {
+                let child = launch(&mut request);
                 // Nobody waits any more: dropping the child kills it.
                 let _ = request.reply.send(child);
             }
@@ -58,18 +59,20 @@ impl Launcher {
     }
 
     /// Starts `line` as the user and, if possible, in the group of `confinement`, with `inherited`
-    /// as the only descriptors that it gets besides the standard three, of which output and error
-    /// are pipes.
+    /// as the only descriptors that it gets besides the standard three: `stdin`, or nothing to
+    /// read, and pipes.
     pub(super) async fn spawn(
         &self,
         line: Vec<OsString>,
         inherited: Vec<OwnedFd>,
+        stdin: Option<OwnedFd>,
         confinement: &Confinement,
     ) -> io::Result<Child> {
         let (user, visit) = (confinement.user(), confinement.visit());
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread has ended");
-        let request = Request { line, inherited, user, visit, runtime: Handle::current(), reply };
+        let runtime = Handle::current();
+        let request = Request { line, inherited, stdin, user, visit, runtime, reply };
         self.requests.send(request).map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
@@ -110,7 +113,7 @@ fn ionice(program: &Path, class: &[&str]) -> io::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
-fn launch(request: &Request) -> io::Result<Child> {
+fn launch(request: &mut Request) -> io::Result<Child> {
     let _guard = request.runtime.enter();
     let (program, arguments) =
         request.line.split_first().ok_or_else(|| io::Error::other("empty command line"))?;
@@ -118,7 +121,7 @@ fn launch(request: &Request) -> io::Result<Child> {
     command
         .args(arguments)
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(request.stdin.take().map_or_else(Stdio::null, Stdio::from))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

@@ -15,6 +15,7 @@ mod capture;
 mod cgroup;
 mod confine;
 pub mod container;
+pub mod door;
 mod gate;
 mod isolation;
 mod launcher;
@@ -28,6 +29,7 @@ mod supervise;
 mod tools;
 mod users;
 
+pub use door::{Door, WayOut};
 pub use isolation::{Isolation, Keeper, Piece};
 pub use policy::{DiskTurn, Policy, User, UserRange};
 pub use process_tree::kill_orphans;
@@ -98,7 +100,7 @@ pub struct Limits {
     pub work_bytes: u64,
 }
 
-/// The directories and files of the host that belong to one run.
+/// What of the host belongs to one run: its directories, its files, and its way out.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// Becomes [`WORK_DIR`].
@@ -109,6 +111,8 @@ pub struct Places {
     pub stdout: PathBuf,
     /// Where standard error goes.
     pub stderr: PathBuf,
+    /// Its way to the network; absent: none.
+    pub door: Option<Door>,
 }
 
 impl Limits {
@@ -136,6 +140,7 @@ impl Places {
             input: directory.join("input"),
             stdout: directory.join("stdout.log"),
             stderr: directory.join("stderr.log"),
+            door: None,
         }
     }
 }
@@ -184,6 +189,8 @@ pub struct Usage {
     pub vram_bytes: Option<u64>,
     /// Energy, in joules; absent: not measured.
     pub joules: Option<f64>,
+    /// Carried to and from the network, in bytes; absent: it had no way out.
+    pub egress_bytes: Option<u64>,
 }
 
 /// A finished run.

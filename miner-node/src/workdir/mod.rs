@@ -132,6 +132,9 @@ pub struct RunRecord {
     /// Energy, in joules; absent: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
+    /// Carried to and from the network, in bytes; absent: it had no way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_bytes: Option<u64>,
     /// SHA-256 of `out.txt`.
     pub output_sha: Sha256Hex,
     /// The declared files.
@@ -157,6 +160,7 @@ impl RunRecord {
             written_bytes: self.written_bytes,
             vram_bytes: self.vram_bytes,
             joules: self.joules,
+            egress_bytes: self.egress_bytes,
         }
     }
 }
@@ -393,6 +397,7 @@ impl JobDir {
             input: self.input(),
             stdout: self.out_txt(),
             stderr: self.stderr_log(),
+            door: None,
         }
     }
 

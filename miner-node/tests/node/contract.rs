@@ -127,6 +127,7 @@ impl Stage {
             written_bytes: 0,
             vram_bytes: None,
             joules: None,
+            egress_bytes: None,
             output_sha: Sha256Hex::of(OUTPUT),
             artifacts: vec![artifact.clone()],
             tokens: None,

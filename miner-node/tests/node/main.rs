@@ -7,6 +7,7 @@ mod container;
 mod contract;
 mod crash;
 mod delivery;
+mod egress;
 mod endings;
 mod jobs;
 mod llm;

@@ -21,6 +21,7 @@ mod judge;
 use super::bubblewrap::{Descriptors, command_line};
 use super::capture::capture;
 use super::confine::Confinement;
+use super::door::Door;
 use super::gate::Gate;
 use super::process_tree::{self, Sample};
 use super::seccomp::Filter;
@@ -69,9 +70,11 @@ impl Sandbox {
         };
         let mut line = confinement.prefix.clone();
         line.extend(command_line(&self.tools.bwrap, command, places, &descriptors));
+        let stdin = places.door.as_ref().map(Door::stdin).transpose();
+        let stdin = stdin.map_err(SandboxError::io("way out"))?;
         let started = Instant::now();
         let inherited = [status, waiting].into_iter().chain(filter).collect();
-        let monitor = self.launcher.spawn(line, inherited, &confinement).await;
+        let monitor = self.launcher.spawn(line, inherited, stdin, &confinement).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
         let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;
         let forced = running.watch(&command.limits, started, interrupt).await?;
@@ -314,6 +317,7 @@ impl Running {
             written_bytes: printed.iter().fold(work_bytes, |sum, more| sum.saturating_add(*more)),
             vram_bytes: None,
             joules: None,
+            egress_bytes: None,
         };
         Ok(Run { isolation, ending, usage })
     }

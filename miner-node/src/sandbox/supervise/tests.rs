@@ -45,6 +45,7 @@ impl Case {
             input: path("input"),
             stdout: path("stdout"),
             stderr: path("stderr"),
+            door: None,
         }
     }
 
