@@ -15,6 +15,7 @@ mod model_server;
 mod readme;
 mod rig;
 mod sd;
+mod secrecy;
 mod shutdown;
 mod sins;
 mod space;

@@ -106,18 +106,31 @@ impl Rig {
     }
 
     /// The same, with these variables as its environment.
-    #[expect(clippy::disallowed_methods, reason = "the tests start the program under test")]
     pub fn spawn_with(&self, environment: &[(&str, &str)]) -> Process {
-        let settings = json!({
+        let coordinator = json!({"base_url": self.mock.url(), "auth_token": "id.very-secret"});
+        self.start(json!({"coordinator": coordinator}), environment, Stdio::null())
+    }
+
+    /// The same with other settings, and what it prints in `out`.
+    #[expect(clippy::disallowed_methods, reason = "the tests start the program under test")]
+    pub fn start(
+        &self,
+        change: Value,
+        environment: &[(&str, &str)],
+        out: impl Into<Stdio>,
+    ) -> Process {
+        let mut settings = json!({
             "node_id": "rig7",
             "wallet": "wallet_demo",
-            "coordinator": {"base_url": self.mock.url(), "auth_token": "id.very-secret"},
             "workspace": {"root": self.config.workspace.root},
             "runners": {"cli": {"allowlist_dir": self.config.runners.cli.allowlist_dir}},
             "resources": {"max_concurrency": 2},
             "heartbeat": {"interval_s": 1},
             "shutdown": {"grace_s": 0},
         });
+        for (key, value) in change.as_object().unwrap() {
+            settings[key] = value.clone();
+        }
         let file = self.root.path().join("miner.yaml");
         // JSON is YAML.
         std::fs::write(&file, settings.to_string()).unwrap();
@@ -127,7 +140,7 @@ impl Rig {
             .arg("run")
             .env_clear()
             .envs(environment.iter().copied())
-            .stdout(Stdio::null())
+            .stdout(out)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
