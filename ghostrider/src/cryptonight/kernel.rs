@@ -18,6 +18,8 @@ enum Path {
     #[cfg(target_arch = "x86_64")]
     Aes,
     #[cfg(target_arch = "x86_64")]
+    Avx,
+    #[cfg(target_arch = "x86_64")]
     Vaes,
 }
 
@@ -35,20 +37,26 @@ impl Kernel {
     /// told that the CPU has.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let paths =
-            [(Path::Portable, true), (Path::Aes, has_aes()), (Path::Vaes, has_aes() && has_vaes())];
+        let paths = [
+            (Path::Portable, true),
+            (Path::Aes, has_aes()),
+            (Path::Avx, has_aes() && has_avx()),
+            (Path::Vaes, has_aes() && has_avx() && has_vaes()),
+        ];
         #[cfg(not(target_arch = "x86_64"))]
         let paths = [(Path::Portable, true)];
         paths.into_iter().filter(|(_, available)| *available).map(|(path, _)| Self(path))
     }
 
-    /// A name for logs: `portable`, `aes`, `vaes`.
+    /// A name for logs: `portable`, `aes` (with SSE4.1), `avx` (with AVX2 and BMI2), `vaes`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {
             Path::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Path::Aes => "aes",
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx => "avx",
             #[cfg(target_arch = "x86_64")]
             Path::Vaes => "vaes",
         }
@@ -107,6 +115,10 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "instructions that not every CPU has")]
+            Path::Avx => unsafe { x86::run_avx(variant, &mut states, pads) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            #[expect(unsafe_code, reason = "instructions that not every CPU has")]
             Path::Vaes => unsafe { x86::run_wide(variant, &mut states, pads) },
         }
         for (output, state) in outputs.iter_mut().zip(states) {
@@ -120,24 +132,30 @@ pub(crate) fn widest(count: usize) -> usize {
     WIDTHS.into_iter().rfind(|width| *width <= count).unwrap_or(1)
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+/// Whether the CPU has all of these: asked at run time or, without the standard library, known to
+/// the compiler.
+#[cfg(target_arch = "x86_64")]
+macro_rules! has {
+    ($($feature:tt),*) => {{
+        #[cfg(feature = "std")]
+        let has = $(std::arch::is_x86_feature_detected!($feature))&&*;
+        #[cfg(not(feature = "std"))]
+        let has = cfg!(all($(target_feature = $feature),*));
+        has
+    }};
+}
+
+#[cfg(target_arch = "x86_64")]
 fn has_aes() -> bool {
-    std::arch::is_x86_feature_detected!("aes")
-        && std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("bmi2")
+    has!("aes", "sse4.1")
 }
 
-#[cfg(all(target_arch = "x86_64", feature = "std"))]
+#[cfg(target_arch = "x86_64")]
+fn has_avx() -> bool {
+    has!("avx2", "bmi2")
+}
+
+#[cfg(target_arch = "x86_64")]
 fn has_vaes() -> bool {
-    std::arch::is_x86_feature_detected!("vaes")
-}
-
-#[cfg(all(target_arch = "x86_64", not(feature = "std")))]
-const fn has_aes() -> bool {
-    cfg!(all(target_feature = "aes", target_feature = "avx2", target_feature = "bmi2"))
-}
-
-#[cfg(all(target_arch = "x86_64", not(feature = "std")))]
-const fn has_vaes() -> bool {
-    cfg!(target_feature = "vaes")
+    has!("vaes")
 }

@@ -12,29 +12,69 @@ use stream::Stream;
 
 /// Runs `N` hashes from their Keccak states to the folded texts; the scratchpads lie one behind the
 /// other in `pads`, `variant.used_blocks()` each.
-#[target_feature(enable = "aes,avx2,bmi2")]
+#[target_feature(enable = "aes,sse4.1")]
 pub(super) fn run<const N: usize>(variant: Variant, states: &mut [State; N], pads: &mut [Block]) {
-    let mut streams = states.each_ref().map(|state| Stream::new(state));
-    let pad_blocks = variant.used_blocks();
-    for (stream, pad) in streams.iter_mut().zip(pads.chunks_exact_mut(pad_blocks)) {
-        stream.fill(pad);
-    }
-    mix_variant(variant, states, pads);
-    let hashes = states.iter_mut().zip(streams).zip(pads.chunks_exact(pad_blocks));
-    for ((state, stream), pad) in hashes {
-        stream.fold(state, pad, variant.blocks() - pad_blocks);
-    }
+    let streams = fill(variant, states, pads);
+    mix::sse::run(variant, states, pads);
+    fold(variant, states, &streams, pads);
 }
 
-/// The same, with AES on two blocks at once where two hashes are filled or folded together.
+/// The same, with AVX2's encodings in the loop.
+#[target_feature(enable = "aes,avx2,bmi2")]
+pub(super) fn run_avx<const N: usize>(
+    variant: Variant,
+    states: &mut [State; N],
+    pads: &mut [Block],
+) {
+    let streams = fill(variant, states, pads);
+    mix::avx::run(variant, states, pads);
+    fold(variant, states, &streams, pads);
+}
+
+/// The same, and with AES on two blocks at once where two hashes are filled or folded together.
 #[target_feature(enable = "aes,avx2,bmi2,vaes")]
 pub(super) fn run_wide<const N: usize>(
     variant: Variant,
     states: &mut [State; N],
     pads: &mut [Block],
 ) {
+    let streams = fill_pairs(variant, states, pads);
+    mix::avx::run(variant, states, pads);
+    fold_pairs(variant, states, &streams, pads);
+}
+
+#[target_feature(enable = "aes,sse4.1")]
+fn fill<const N: usize>(variant: Variant, states: &[State; N], pads: &mut [Block]) -> [Stream; N] {
     let mut streams = states.each_ref().map(|state| Stream::new(state));
+    let pads = pads.chunks_exact_mut(variant.used_blocks());
+    for (stream, pad) in streams.iter_mut().zip(pads) {
+        stream.fill(pad);
+    }
+    streams
+}
+
+#[target_feature(enable = "aes,sse4.1")]
+fn fold<const N: usize>(
+    variant: Variant,
+    states: &mut [State; N],
+    streams: &[Stream; N],
+    pads: &[Block],
+) {
+    let above = variant.blocks() - variant.used_blocks();
+    let pads = pads.chunks_exact(variant.used_blocks());
+    for ((state, stream), pad) in states.iter_mut().zip(streams).zip(pads) {
+        stream.fold(state, pad, above);
+    }
+}
+
+#[target_feature(enable = "aes,avx2,vaes")]
+fn fill_pairs<const N: usize>(
+    variant: Variant,
+    states: &[State; N],
+    pads: &mut [Block],
+) -> [Stream; N] {
     let pad_blocks = variant.used_blocks();
+    let mut streams = states.each_ref().map(|state| Stream::new(state));
     let (pairs, odd) = streams.as_chunks_mut::<2>();
     let mut fields = pads.chunks_exact_mut(2 * pad_blocks);
     for (pair, pads) in pairs.iter_mut().zip(&mut fields) {
@@ -43,7 +83,17 @@ pub(super) fn run_wide<const N: usize>(
     if let [stream] = odd {
         stream.fill(fields.into_remainder());
     }
-    mix_variant(variant, states, pads);
+    streams
+}
+
+#[target_feature(enable = "aes,avx2,vaes")]
+fn fold_pairs<const N: usize>(
+    variant: Variant,
+    states: &mut [State; N],
+    streams: &[Stream; N],
+    pads: &[Block],
+) {
+    let pad_blocks = variant.used_blocks();
     let above = variant.blocks() - pad_blocks;
     let (pairs, odd) = states.as_chunks_mut::<2>();
     let (stream_pairs, odd_streams) = streams.as_chunks::<2>();
@@ -57,26 +107,8 @@ pub(super) fn run_wide<const N: usize>(
     }
 }
 
-#[target_feature(enable = "aes,avx2,bmi2")]
-fn mix_variant<const N: usize>(variant: Variant, states: &[State; N], pads: &mut [Block]) {
-    const DARK: usize = Variant::Dark.used_blocks();
-    const DARK_LITE: usize = Variant::DarkLite.used_blocks();
-    const FAST: usize = Variant::Fast.used_blocks();
-    const LITE: usize = Variant::Lite.used_blocks();
-    const TURTLE_LITE: usize = Variant::TurtleLite.used_blocks();
-    let iterations = variant.iterations();
-    match variant {
-        Variant::Dark => mix::mix::<N, DARK>(states, pads, iterations),
-        // Both use 256 KiB.
-        Variant::DarkLite | Variant::Turtle => mix::mix::<N, DARK_LITE>(states, pads, iterations),
-        Variant::Fast => mix::mix::<N, FAST>(states, pads, iterations),
-        Variant::Lite => mix::mix::<N, LITE>(states, pads, iterations),
-        Variant::TurtleLite => mix::mix::<N, TURTLE_LITE>(states, pads, iterations),
-    }
-}
-
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "sse4.1")]
 fn load(block: &Block) -> __m128i {
     // SAFETY: a block is 16 readable bytes, and this load needs no alignment.
     #[expect(unsafe_code, reason = "vector loads take pointers")]
@@ -86,7 +118,7 @@ fn load(block: &Block) -> __m128i {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "sse4.1")]
 fn store(block: &mut Block, value: __m128i) {
     // SAFETY: a block is 16 writable bytes, and this store needs no alignment.
     #[expect(unsafe_code, reason = "vector stores take pointers")]
@@ -128,11 +160,17 @@ mod tests {
         for (state, pad) in states.iter().zip(expected.chunks_exact_mut(BLOCKS)) {
             portable::mix(state, pad, 50);
         }
-        let mut found = filled(&states, 0);
         if has("aes") {
+            let mut found = filled(&states, 0);
             // SAFETY: just asked.
-            unsafe { mix::mix::<N, BLOCKS>(&states, &mut found, 50) };
+            unsafe { mix::sse::mix::<N, BLOCKS>(&states, &mut found, 50) };
             assert_eq!(found, expected, "{N}-way");
+        }
+        if has("avx") {
+            let mut found = filled(&states, 0);
+            // SAFETY: just asked.
+            unsafe { mix::avx::mix::<N, BLOCKS>(&states, &mut found, 50) };
+            assert_eq!(found, expected, "{N}-way with AVX2");
         }
     }
 

@@ -20,12 +20,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    #[target_feature(enable = "aes,avx2")]
+    #[target_feature(enable = "aes,sse4.1")]
     pub(super) fn new(state: &State) -> Self {
         Self { keys: keys(&state.fill_key()), text: text(state) }
     }
 
-    #[target_feature(enable = "aes,avx2")]
+    #[target_feature(enable = "aes,sse4.1")]
     pub(super) fn fill(&mut self, pad: &mut [Block]) {
         let mut text = self.text;
         for blocks in pad.as_chunks_mut::<8>().0 {
@@ -36,7 +36,7 @@ impl Stream {
     }
 
     /// Folds the scratchpad, then `above` blocks more as the stream goes on.
-    #[target_feature(enable = "aes,avx2")]
+    #[target_feature(enable = "aes,sse4.1")]
     pub(super) fn fold(&self, state: &mut State, pad: &[Block], above: usize) {
         let keys = keys(&state.fold_key());
         let mut folded = text(state);
@@ -61,7 +61,7 @@ impl Stream {
 }
 
 #[inline]
-#[target_feature(enable = "aes,avx2")]
+#[target_feature(enable = "aes,sse4.1")]
 fn encrypt(mut text: Text, keys: &Keys) -> Text {
     for round in 0..10 {
         for i in 0..8 {
@@ -72,20 +72,20 @@ fn encrypt(mut text: Text, keys: &Keys) -> Text {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "sse4.1")]
 fn store_text(blocks: &mut [Block; 8], text: Text) {
     for i in 0..8 {
         store(&mut blocks[i], text[i]);
     }
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "sse4.1")]
 pub(super) fn keys(key: &[u8; 32]) -> Keys {
     let columns = aes::expand_key(key);
     core::array::from_fn(|i| load(&aes::bytes(columns[i])))
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "sse4.1")]
 pub(super) fn text(state: &State) -> Text {
     let blocks = state.text();
     core::array::from_fn(|i| load(&blocks[i]))
