@@ -1,5 +1,6 @@
 //! What a miner would get: whole hashes per second over the 20 sets of CryptoNights, on so many
-//! threads, each set weighted by how often blocks ask for it.
+//! threads, each set weighted by how often blocks ask for it. By the clock, and by the time that the
+//! threads had a CPU, which other load disturbs less.
 //!
 //! `cargo run --release -p ghostrider --example hashrate -- [THREADS [SECONDS_PER_SET [SET]]]`
 
@@ -10,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use ghostrider::cryptonight::Variant;
 use ghostrider::{Hasher, Header, MAX_BATCH};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Hashes per second by the clock and by the CPU's time.
+type Rate = [f64; 2];
 
 fn main() {
     let number = |i: usize, default: f64| {
@@ -33,22 +38,31 @@ fn main() {
                 barrier.wait();
                 hashes_per_second(&mut hasher, sets[*index], slice)
             };
-            chosen.iter().map(rate).collect::<Vec<f64>>()
+            chosen.iter().map(rate).collect::<Vec<Rate>>()
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let rates = workers.into_iter().map(|worker| worker.join().expect("a worker"));
-        rates.reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect()).unwrap_or_default()
+        rates.reduce(|a, b| a.iter().zip(b).map(|(a, b)| [a[0] + b[0], a[1] + b[1]]).collect())
     });
 
-    let (mut sum, mut weights) = (0.0, 0.0);
-    for (index, rate) in chosen.into_iter().zip(rates) {
+    let (mut sum, mut weights) = ([0.0; 2], 0.0);
+    for (index, rate) in chosen.into_iter().zip(rates.unwrap_or_default()) {
         let set = sets[index];
         let names = set.map(|variant| Variant::ALL[variant].name());
-        println!("{index:2} {:40} p {:.3} {rate:7.1} H/s", names.join(" "), probability(set));
-        sum += rate * probability(set);
+        let names = names.join(" ");
+        println!(
+            "{index:2} {names:40} p {:.3} {:7.1} H/s, of CPU time {:7.1}",
+            probability(set),
+            rate[0],
+            rate[1]
+        );
+        for (sum, rate) in sum.iter_mut().zip(rate) {
+            *sum += rate * probability(set);
+        }
         weights += probability(set);
     }
-    println!("weighted {:.1} H/s on {threads} threads", sum / weights);
+    let [clock, cpu] = sum.map(|sum| sum / weights);
+    println!("weighted {clock:.1} H/s on {threads} threads, of CPU time {cpu:.1}");
 }
 
 /// All sets of three of the six, ascending, as XMRig numbers its rotations.
@@ -69,11 +83,11 @@ fn probability([a, b, c]: [usize; 3]) -> f64 {
     orders.into_iter().map(sum).sum()
 }
 
-fn hashes_per_second(hasher: &mut Hasher, [a, b, c]: [usize; 3], slice: Duration) -> f64 {
+fn hashes_per_second(hasher: &mut Hasher, [a, b, c]: [usize; 3], slice: Duration) -> Rate {
     let mut headers: [Header; MAX_BATCH] = [[0; 80]; MAX_BATCH];
     let mut hashes = [[0; 32]; MAX_BATCH];
     let (mut nonce, mut done) = (0u32, 0);
-    let start = Instant::now();
+    let (start, cpu_start) = (Instant::now(), seconds_of_thread());
     while start.elapsed() < slice {
         for header in &mut headers {
             header[4..36].fill((c | c << 4) as u8);
@@ -84,5 +98,11 @@ fn hashes_per_second(hasher: &mut Hasher, [a, b, c]: [usize; 3], slice: Duration
         assert!(hasher.hash_batch(&headers, &mut hashes, || true));
         done += headers.len();
     }
-    done as f64 / start.elapsed().as_secs_f64()
+    [start.elapsed().as_secs_f64(), seconds_of_thread() - cpu_start]
+        .map(|seconds| done as f64 / seconds)
+}
+
+fn seconds_of_thread() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -53,7 +53,7 @@ impl Plan {
     /// Hashes up to [`MAX_BATCH`] headers. Headers with the same previous block, as those of one
     /// mining job, are interleaved; others are hashed one after the other.
     ///
-    /// `proceed` is asked before each group of interleaved CryptoNights, that is about every 10 ms
+    /// `proceed` is asked before each group of interleaved CryptoNights, that is every 20 ms
     /// or less on a recent CPU. It may block as long as mining is paused; when it says no, the batch
     /// is given up, and the result is `false`.
     ///

@@ -1,13 +1,11 @@
 //! Finding the best widths by a short measurement: they depend on how fast the memory answers, and no
 //! table of CPUs knows that.
 
-use std::time::Instant;
-
 use crate::cryptonight::{Block, Kernel, Variant, WIDTHS};
 use crate::{MAX_BATCH, Plan};
 
 /// The shortest of so many runs counts: the others were disturbed.
-const RUNS: usize = 3;
+const RUNS: usize = 4;
 
 /// A wider one takes more memory and is longer in the way of a pause, so it has to be faster by
 /// more than chance.
@@ -57,9 +55,29 @@ fn seconds_per_hash(
 ) -> f64 {
     let inputs = [&[0; 64][..]; MAX_BATCH];
     let mut outputs = [[0; 32]; MAX_BATCH];
-    let start = Instant::now();
-    kernel.hash(variant, &inputs[..width], scratchpad, &mut outputs[..width]);
-    start.elapsed().as_secs_f64() / width as f64
+    let seconds = seconds_of(|| {
+        kernel.hash(variant, &inputs[..width], scratchpad, &mut outputs[..width]);
+    });
+    seconds / width as f64
+}
+
+/// The time for which this thread had a CPU: other load on the machine does not count.
+#[cfg(target_os = "linux")]
+fn seconds_of(run: impl FnOnce()) -> f64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let start = now();
+    run();
+    now() - start
+}
+
+#[cfg(not(target_os = "linux"))]
+fn seconds_of(run: impl FnOnce()) -> f64 {
+    let start = std::time::Instant::now();
+    run();
+    start.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]
