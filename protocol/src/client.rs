@@ -89,6 +89,9 @@ pub struct Constraints {
     /// All of these models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Name>,
+    /// This WebAssembly engine, for example `wasmtime-36`: fuel differs from one to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Name>,
     /// This region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Name>,

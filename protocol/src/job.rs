@@ -27,7 +27,7 @@ pub struct Job {
     /// Program of a `cli` job: a name from the node's allowlist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// Arguments of a `cli` job.
+    /// Arguments of a `cli` or `wasm` job.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// What the job reads.
@@ -232,6 +232,9 @@ pub struct Requirements {
     /// All of these models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Name>,
+    /// This WebAssembly engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Name>,
     /// This region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Name>,

@@ -70,6 +70,9 @@ pub struct MinerCapabilities {
     /// Models at hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Name>,
+    /// The WebAssembly engines of its `wasm` runner, each with the release that decides on fuel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<Name>,
     /// Where it stands, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Name>,

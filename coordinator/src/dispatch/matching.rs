@@ -42,6 +42,9 @@ pub struct Needs {
     /// Models.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<Name>,
+    /// WebAssembly engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Name>,
     /// Region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Name>,
@@ -77,6 +80,8 @@ pub enum Unmet {
     Cuda,
     /// It lacks a model.
     Model(Name),
+    /// It has no such WebAssembly engine.
+    Engine,
     /// It stands elsewhere.
     Region,
     /// It asks for more than the job pays.
@@ -100,6 +105,7 @@ impl Unmet {
             Self::Runtime(_) => "max_runtime_s",
             Self::Cuda => "cuda",
             Self::Model(_) => "model",
+            Self::Engine => "engine",
             Self::Region => "region",
             Self::Price(_) => "price",
             Self::GpuLost => "gpu",
@@ -121,6 +127,7 @@ impl Unmet {
             Self::Runtime(_) => needs.max_runtime_s.to_string(),
             Self::Cuda => needs.cuda.clone()?,
             Self::Model(_) => models(),
+            Self::Engine => needs.engine.as_ref()?.to_string(),
             Self::Region => needs.region.as_ref()?.to_string(),
             Self::Price(_) => needs.unit_price.to_string(),
             Self::GpuLost => return None,
@@ -183,6 +190,7 @@ impl Needs {
             max_runtime_s: limits.max_runtime_s.map_or(0, runtime_step),
             cuda: requirements.cuda.clone(),
             models,
+            engine: requirements.engine.clone(),
             region: requirements.region.clone(),
             egress: limits.network == Some(Network::Egress),
             unit_price: spec.price.unit_price,
@@ -259,6 +267,11 @@ fn kinds(needs: &Needs, miner: &Miner) -> Option<Unmet> {
     if let Some(model) = needs.models.iter().find(|model| !has.models.contains(model)) {
         return Some(Unmet::Model(model.clone()));
     }
+    if let Some(engine) = &needs.engine
+        && !has.engines.contains(engine)
+    {
+        return Some(Unmet::Engine);
+    }
     if needs.region.is_some() && needs.region != has.region {
         return Some(Unmet::Region);
     }
@@ -296,7 +309,8 @@ pub(super) mod tests {
             "workloads": ["llm_gen", "cli"], "runners": ["ollama", "cli"], "commands": ["gzip"],
             "limits": {"vram_mb": 16000, "ram_mb": 32768, "max_runtime_s": 3600, "cpu_cores": 8},
             "gpus": [{"index": 0, "name": "g", "vram_mb": 16384, "cuda": "12.4"}],
-            "models": ["llama3.2:latest"], "region": "eu", "price": "0.01",
+            "models": ["llama3.2:latest"], "engines": ["wasmtime-36"], "region": "eu",
+            "price": "0.01",
         });
         for (key, value) in change.as_object().unwrap() {
             capabilities[key] = value.clone();
@@ -346,12 +360,22 @@ pub(super) mod tests {
             (json!({"cuda": "12.10"}), Some(Unmet::Cuda)),
             (json!({"models": ["llama3.2:latest"]}), None),
             (json!({"models": ["qwen"]}), Some(Unmet::Model("qwen".parse().unwrap()))),
+            (json!({"engine": "wasmtime-36"}), None),
+            (json!({"engine": "wasmtime-47"}), Some(Unmet::Engine)),
             (json!({"region": "us"}), Some(Unmet::Region)),
             (json!({"unit_price": "0.009"}), Some(Unmet::Price("0.01".parse().unwrap()))),
         ];
         for (change, expected) in cases {
             assert_eq!(unmet(&needs(change.clone()), &miner(json!({}))), expected, "{change}");
         }
+    }
+
+    #[test]
+    fn a_class_from_before_engines_is_still_found() {
+        let old = r#"{"workload":"llm_gen","runner":"ollama","slot":"gpu","vram_mb":0,"ram_mb":0,"disk_mb":0,"cpu_threads":0,"max_runtime_s":0,"egress":false,"unit_price":"0.02"}"#;
+        let needs = needs(json!({}));
+        assert_eq!(serde_json::to_string(&needs).unwrap(), old);
+        assert_eq!(needs.digest(), Sha256Hex::of(old.as_bytes()));
     }
 
     #[test]

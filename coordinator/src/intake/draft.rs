@@ -158,8 +158,8 @@ fn check_sizes(job: &NewJob) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The workload and its runner: a command means `cli`, an inference server's workload `ollama`,
-/// anything else what the nodes know themselves.
+/// The workload and its runner: a command means `cli`, an inference server's workload `ollama`, a
+/// WebAssembly module `wasm`, anything else what the nodes know themselves.
 fn kind(job: &NewJob) -> Result<(Name, RunnerKind), ApiError> {
     let stated = job.runner.as_ref().map(|runner| runner.kind);
     let kind = match (stated, &job.command) {
@@ -181,16 +181,20 @@ fn kind(job: &NewJob) -> Result<(Name, RunnerKind), ApiError> {
         (None, None) => match job.workload.as_ref().map(Name::as_str) {
             Some("llm_gen") => RunnerKind::Ollama,
             Some("sd_infer") => RunnerKind::Python,
+            Some("wasm") => RunnerKind::Wasm,
             _ => RunnerKind::Builtin,
         },
     };
     let workload = match (&job.workload, kind) {
         (Some(workload), _) => workload.clone(),
-        (None, RunnerKind::Cli) => {
-            "cli".parse().map_err(|_| ApiError::field("workload", "is missing"))?
+        (None, RunnerKind::Cli | RunnerKind::Wasm) => {
+            kind.as_str().parse().map_err(|_| ApiError::field("workload", "is missing"))?
         }
         (None, _) => return Err(ApiError::field("workload", "is missing")),
     };
+    if kind == RunnerKind::Wasm && job.limits.max_fuel.is_none() {
+        return Err(ApiError::field("limits.max_fuel", "a wasm job needs a limit of its fuel"));
+    }
     Ok((workload, kind))
 }
 
@@ -231,6 +235,7 @@ fn requirements(job: &NewJob) -> Result<Requirements, ApiError> {
             .transpose()?,
         cuda: asked.cuda.clone(),
         models: asked.models.clone(),
+        engine: asked.engine.clone(),
         region: asked.region.clone(),
     })
 }
@@ -293,6 +298,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wasm_job_has_an_engine_and_a_limit_of_its_fuel() {
+        let job = json!({"runner": {"kind": "wasm"}, "limits": {"max_fuel": 9},
+            "constraints": {"engine": "wasmtime-36"}});
+        let draft = try_draft(job).unwrap();
+        assert_eq!(draft.spec.workload.as_str(), "wasm");
+        assert_eq!(draft.needs.engine.as_ref().map(Name::as_str), Some("wasmtime-36"));
+        let same = try_draft(json!({"workload": "wasm", "limits": {"max_fuel": 9}})).unwrap();
+        assert_eq!(same.needs.runner, RunnerKind::Wasm);
+        assert_ne!(same.needs.digest(), draft.needs.digest());
+    }
+
+    #[test]
     fn vram_makes_a_gpu_job_and_its_price() {
         let draft = try_draft(json!({"workload": "llm_gen", "constraints": {"min_vram_gb": 12}}));
         let draft = draft.unwrap();
@@ -315,6 +332,7 @@ mod tests {
         let cases = [
             (json!({}), "workload"),
             (json!({"runner": {"kind": "cli"}}), "command"),
+            (json!({"workload": "wasm"}), "limits.max_fuel"),
             (json!({"command": "../gzip"}), "command"),
             (json!({"command": "gzip", "runner": {"kind": "python"}}), "command"),
             (json!({"workload": "hash", "priority": 10}), "priority"),

@@ -34,6 +34,7 @@ pub fn unregistered(miner_id: Name, mode: SlotKind, gpu: bool) -> MinerCapabilit
         commands: None,
         slots: None,
         models: Vec::new(),
+        engines: Vec::new(),
         region: None,
         wallet: None,
         pubkey: None,
@@ -63,6 +64,7 @@ pub fn check(capabilities: &MinerCapabilities) -> Result<(), ApiError> {
     for (field, len) in [
         ("workloads", capabilities.workloads.len()),
         ("models", capabilities.models.len()),
+        ("engines", capabilities.engines.len()),
         ("runners", capabilities.runners.len()),
         ("gpus", capabilities.gpus.len()),
         ("commands", commands.len()),
@@ -134,5 +136,6 @@ mod tests {
         assert_eq!(refused(|c| c.commands = Some(vec!["x".repeat(300)])), "commands");
         assert_eq!(refused(|c| drop(c.mining.insert("a\0".into(), true.into()))), "mining");
         assert_eq!(refused(|c| c.models = vec!["m".parse().unwrap(); 2_000]), "models");
+        assert_eq!(refused(|c| c.engines = vec!["e".parse().unwrap(); 2_000]), "engines");
     }
 }

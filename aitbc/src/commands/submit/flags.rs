@@ -77,6 +77,9 @@ struct ConstraintFlags {
     /// Those with this model; may be repeated
     #[arg(long = "model", value_name = "NAME")]
     models: Vec<Name>,
+    /// Those with this WebAssembly engine, as in wasmtime-36
+    #[arg(long, value_name = "NAME")]
+    engine: Option<Name>,
     /// Those of this region
     #[arg(long, value_name = "NAME")]
     region: Option<Name>,
@@ -234,6 +237,7 @@ impl ConstraintFlags {
         put(&mut constraints.cuda, &self.cuda);
         put(&mut constraints.min_vram_gb, &self.min_vram_gb);
         put(&mut constraints.cpu_threads, &self.cpu_threads);
+        put(&mut constraints.engine, &self.engine);
         put(&mut constraints.region, &self.region);
         put(&mut constraints.max_price, &self.max_price);
         if !self.models.is_empty() {
@@ -281,7 +285,7 @@ mod tests {
     fn every_flag_has_its_place() {
         let words = "--workload llm --param n=3 --param name=x --param deep={\"a\":[1]} --command c \
             --input-text hello --artifact out/a.mp4:video/mp4 --artifact b:c --gpu --cuda 12.4 \
-            --min-vram-gb 24 --cpu-threads 4 --model m:1 --model m:2 --region eu --max-price 0.5 \
+            --min-vram-gb 24 --cpu-threads 4 --model m:1 --model m:2 --engine e-1 --region eu --max-price 0.5 \
             --max-runtime-s 1 --cpu-secs 2 --ram-mb 3 --vram-mb 4 --disk-mb 5 --max-output-mb 6 \
             --max-tokens 7 --max-fuel 8 --egress --priority 9 --ttl 60 --max-attempts 2 \
             --require-now -- -x --workload";
@@ -291,7 +295,7 @@ mod tests {
             "command": "c", "args": ["-x", "--workload"], "input": {"inline": {"text": "hello"}},
             "artifacts": [{"path": "out/a.mp4", "type": "video/mp4"}, {"path": "b:c"}],
             "constraints": {"gpu": true, "cuda": "12.4", "min_vram_gb": 24, "cpu_threads": 4,
-                "models": ["m:1", "m:2"], "region": "eu", "max_price": "0.5"},
+                "models": ["m:1", "m:2"], "engine": "e-1", "region": "eu", "max_price": "0.5"},
             "limits": {"max_runtime_s": 1, "cpu_secs": 2, "ram_mb": 3, "vram_mb": 4, "disk_mb": 5,
                 "max_output_mb": 6, "max_tokens": 7, "max_fuel": 8, "network": "egress"},
             "priority": 9, "ttl_seconds": 60, "max_attempts": 2, "require_now": true,

@@ -212,6 +212,7 @@ impl Tally<'_> {
             Unmet::Command => {
                 (wanted(), offers(&mut has.commands.iter().flatten().map(String::as_str)))
             }
+            Unmet::Engine => (wanted(), offers(&mut has.engines.iter().map(|e| e.as_str()))),
             Unmet::Model(_) => (wanted(), offers(&mut has.models.iter().map(|m| m.as_str()))),
             Unmet::Region => (wanted(), has.region.as_ref().map(ToString::to_string)),
             Unmet::Slot => (wanted(), None),
@@ -239,6 +240,7 @@ fn said(
         "max_runtime_s" => format!("may run for {needed} s and more; it takes up to {best} s"),
         "cuda" => format!("for cuda {needed} and newer; it has {best}"),
         "model" => format!("for a model that it does not have: {needed}; it has {best}"),
+        "engine" => format!("for an engine that it does not have: {needed}; it has {best}"),
         "region" => format!("for another region: {needed}; it stands in {best}"),
         "price" => format!("for less than it asks: {best}; the best of them pays {needed}"),
         "drain" => "that it could run, but it is draining".to_owned(),
@@ -286,7 +288,7 @@ mod tests {
     #[test]
     fn a_miner_is_told_what_the_jobs_need() {
         let miner = miner(json!({}));
-        let cases: [(Value, &str); 10] = [
+        let cases: [(Value, &str); 11] = [
             (
                 json!({"workload": "sd_infer"}),
                 "2 jobs of a workload that it does not offer: sd_infer; it offers cli, llm_gen",
@@ -305,6 +307,10 @@ mod tests {
             (
                 json!({"models": ["qwen"]}),
                 "2 jobs for a model that it does not have: qwen; it has llama3.2:latest",
+            ),
+            (
+                json!({"engine": "wasmtime-47"}),
+                "2 jobs for an engine that it does not have: wasmtime-47; it has wasmtime-36",
             ),
             (json!({"region": "us"}), "2 jobs for another region: us; it stands in eu"),
             (

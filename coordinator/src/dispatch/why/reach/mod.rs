@@ -198,6 +198,7 @@ impl<'a> Best<'a> {
             Unmet::Runner => Self::offers(has.runners.iter().map(|kind| kind.as_str())),
             Unmet::Command => Self::offers(has.commands.iter().flatten().map(String::as_str)),
             Unmet::Model(_) => Self::offers(has.models.iter().map(|name| name.as_str())),
+            Unmet::Engine => Self::offers(has.engines.iter().map(|name| name.as_str())),
             Unmet::Region => Self::offers(has.region.iter().map(|name| name.as_str())),
             Unmet::Vram(have)
             | Unmet::Ram(have)
@@ -299,6 +300,7 @@ fn phrase(obstacle: &Obstacle, needs: &Needs, best: Option<&str>) -> (String, Op
             Unmet::Cuda => format!("has cuda >= {needed}"),
             Unmet::Model(_) if needs.models.len() > 1 => format!("has all the models {needed}"),
             Unmet::Model(_) => format!("has the model {needed}"),
+            Unmet::Engine => format!("has the engine {needed}"),
             Unmet::Region => format!("stands in the region {needed}"),
             Unmet::Price(_) => "works for that price".to_owned(),
         },
@@ -306,7 +308,9 @@ fn phrase(obstacle: &Obstacle, needs: &Needs, best: Option<&str>) -> (String, Op
     let nearest = match obstacle {
         Obstacle::Unmet(unmet) => match unmet {
             Unmet::Workload => nearest("on offer:"),
-            Unmet::Runner | Unmet::Model(_) | Unmet::Region => nearest("there are:"),
+            Unmet::Runner | Unmet::Model(_) | Unmet::Engine | Unmet::Region => {
+                nearest("there are:")
+            }
             Unmet::Command => nearest("allowed:"),
             Unmet::Vram(_) | Unmet::Ram(_) | Unmet::Disk(_) | Unmet::CpuThreads(_) => {
                 nearest("the largest has")

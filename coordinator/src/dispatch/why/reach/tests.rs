@@ -53,6 +53,7 @@ fn every_requirement_has_its_sentence() {
         ),
         (json!({"cuda": "12.10"}), "has cuda >= 12.10; the newest is 12.4"),
         (json!({"models": ["qwen"]}), "has the model qwen; there are: llama3.2:latest"),
+        (json!({"engine": "wasmtime-47"}), "has the engine wasmtime-47; there are: wasmtime-36"),
         (json!({"models": ["a", "b"]}), "has all the models a, b; there are: llama3.2:latest"),
         (json!({"region": "us"}), "stands in the region us; there are: eu"),
         (
