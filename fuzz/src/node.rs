@@ -9,7 +9,7 @@ use miner_node::capabilities::{DeviceProbe as _, host, nvidia_smi, sysfs::Sysfs}
 use miner_node::config::{Accept, BaseUrl};
 use miner_node::outbox::Outbox;
 use miner_node::receipts::{Signer, receipt};
-use miner_node::runners::{Allowlist, Builtin, Ceilings, Cli, JobFacts, Plan, Runners};
+use miner_node::runners::{Allowlist, Builtin, Ceilings, Cli, JobFacts, Plan, Runners, Wasm};
 use miner_node::workdir::{RunRecord, Workspace};
 use miner_node::{consent, identity, inputs};
 use protocol::job::SlotKind;
@@ -62,6 +62,7 @@ fn runners() -> Runners {
     Runners {
         builtin: Some(Builtin::new("/usr/bin/true")),
         cli: Cli::new(list),
+        wasm: Some(Wasm::new("/usr/bin/true")),
         ..Runners::default()
     }
 }
@@ -81,6 +82,7 @@ fn receipts_verify(job: &Job) {
         egress_bytes: None,
         output_sha: Sha256Hex::of(b""),
         artifacts: Vec::new(),
+        fuel: Some(1_000_000),
         tokens: Some(7),
         model: None,
         measured: serde_json::Map::new(),

@@ -27,10 +27,12 @@ use crate::metrics::{self, metrics};
 use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
+use crate::runners::report::{REPORTED, Report};
 use crate::runners::{JobFacts, Plan, Refusal};
 use crate::sandbox::container::{Contained, Container};
-use crate::sandbox::{Command, Door, Ending, Places, Run, SandboxError, Usage};
+use crate::sandbox::{Command, Door, Ending, Gpu, Places, Run, SandboxError, Usage};
 use crate::servers::{Call, ServerError};
+use crate::slots::Slot;
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
 use crate::{consent, output, progress, servers};
 
@@ -75,6 +77,8 @@ struct Done {
     ending: Ending,
     usage: Usage,
     isolation: String,
+    /// What the node's own program said of the job, from inside.
+    report: Report,
     tokens: Option<u64>,
     model: Option<String>,
     measured: Map<String, Value>,
@@ -132,9 +136,10 @@ impl<'a> Attempt<'a> {
             event = "job_start", job_id = %self.job.id, mode = %mode, workload = %self.job.workload,
             "[JOB] start id={} mode={mode} type={}", self.job.id, self.job.workload
         );
-        let _slot = self.slot().await?;
+        let slot = self.slot().await?;
+        let gpu = self.gpu(&slot)?;
         self.fetch_inputs().await?;
-        let record = self.execute(&plan, mode).await?;
+        let record = self.execute(&plan, mode, gpu).await?;
         self.upload(&record.artifacts).await?;
         Ok(self.proof(&record))
     }
@@ -144,6 +149,9 @@ impl<'a> Attempt<'a> {
         consent::check(&self.node.config.accept, &self.job)?;
         if self.job.limits.network == Some(Network::Egress) && self.node.egress.is_none() {
             return Err(no_egress().into());
+        }
+        if !self.node.slots.has(self.job.slot) {
+            return Err(no_gpu().into());
         }
         let ceilings = self.node.ceilings();
         Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
@@ -157,8 +165,7 @@ impl<'a> Attempt<'a> {
         self.save(Phase::Acked, None)
     }
 
-    async fn slot(&self) -> Result<crate::slots::Slot, Abandoned> {
-        let no_gpu = || Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs");
+    async fn slot(&self) -> Result<Slot, Abandoned> {
         if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
             return Err(no_gpu().into());
         }
@@ -166,6 +173,22 @@ impl<'a> Attempt<'a> {
             slot = self.node.slots.slot(self.job.slot) => Ok(slot.ok_or_else(no_gpu)?),
             () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
         }
+    }
+
+    /// What of the GPU of its slot the job is given.
+    fn gpu(&self, slot: &Slot) -> Result<Option<Gpu>, Abandoned> {
+        let Some(device) = slot.gpu() else { return Ok(None) };
+        if !device.is_there() {
+            let why = format!("the device files of GPU {} are gone", device.index);
+            return Err(Refusal::new(FailureCode::NoGpu, why).into());
+        }
+        let most_mb = self.job.limits.vram_mb.map(u64::from);
+        Ok(Some(Gpu {
+            nodes: device.nodes.clone(),
+            env: device.environment(),
+            meter: self.node.vram_meter(device),
+            most_bytes: most_mb.map(|mb| mb << 20),
+        }))
     }
 
     async fn fetch_inputs(&self) -> Result<(), Abandoned> {
@@ -194,14 +217,19 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    async fn execute(&self, plan: &Plan, mode: SlotKind) -> Result<RunRecord, Abandoned> {
+    async fn execute(
+        &self,
+        plan: &Plan,
+        mode: SlotKind,
+        gpu: Option<Gpu>,
+    ) -> Result<RunRecord, Abandoned> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
-        let done = self.run_plan(plan).await?;
+        let done = self.run_plan(plan, gpu).await?;
         let usage = done.usage;
         // An attempt runs once.
         let _ = self.used.set(usage);
-        self.judge(done.ending)?;
+        self.judge(done.ending, &done.report)?;
         self.dir.link_stdout()?;
         let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
         let most = plan.limits().output_bytes;
@@ -220,6 +248,7 @@ impl<'a> Attempt<'a> {
             egress_bytes: usage.egress_bytes,
             output_sha,
             artifacts,
+            fuel: done.report.fuel,
             tokens: done.tokens,
             model: done.model,
             measured: done.measured,
@@ -229,12 +258,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Does what is planned, and meanwhile tells the coordinator how far it is.
-    async fn run_plan(&self, plan: &Plan) -> Result<Done, Abandoned> {
+    async fn run_plan(&self, plan: &Plan, gpu: Option<Gpu>) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
         let metered = self.node.energy.begin();
         let run = async {
             let run = match plan {
-                Plan::Sandboxed(command) => self.run_program(command).await,
+                Plan::Sandboxed(command) => self.run_program(command, gpu).await,
                 Plan::Contained(container) => self.run_container(container).await,
                 Plan::Call(call) => self.call(call).await,
             };
@@ -284,10 +313,10 @@ impl<'a> Attempt<'a> {
         sum.checked_div(looks)
     }
 
-    async fn run_program(&self, command: &Command) -> Result<Done, Abandoned> {
+    async fn run_program(&self, command: &Command, gpu: Option<Gpu>) -> Result<Done, Abandoned> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
-        let mut places = self.dir.places();
+        let mut places = Places { gpu, ..self.dir.places() };
         let way = self.way_out(&mut places)?;
         let ended = CancellationToken::new();
         let run = async {
@@ -309,7 +338,16 @@ impl<'a> Attempt<'a> {
         let Run { ending, usage, isolation } = run;
         let usage = Usage { egress_bytes, ..usage };
         let isolation = isolation.to_string();
-        Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
+        let stderr = self.dir.stderr_log();
+        Ok(Done {
+            ending,
+            usage,
+            isolation,
+            report: self.node.runners.report(&self.job, &stderr),
+            tokens: None,
+            model: None,
+            measured: progress::stated_metrics(&stderr),
+        })
     }
 
     async fn run_container(&self, container: &Container) -> Result<Done, Abandoned> {
@@ -321,7 +359,15 @@ impl<'a> Attempt<'a> {
         let Contained { ending, usage } =
             run.map_err(|error| Refusal::new(FailureCode::Internal, error.to_string()))?;
         let isolation = engine.level();
-        Ok(Done { ending, usage, isolation, tokens: None, model: None, measured: Map::new() })
+        Ok(Done {
+            ending,
+            usage,
+            isolation,
+            report: Report::default(),
+            tokens: None,
+            model: None,
+            measured: Map::new(),
+        })
     }
 
     async fn call(&self, call: &Call) -> Result<Done, Abandoned> {
@@ -342,6 +388,7 @@ impl<'a> Attempt<'a> {
             ending: served.ending,
             usage: Usage { wall: served.wall, ..Usage::default() },
             isolation: servers::ISOLATION.to_owned(),
+            report: Report::default(),
             tokens: served.tokens,
             model: Some(served.model),
             measured: served.metrics,
@@ -359,10 +406,11 @@ impl<'a> Attempt<'a> {
         Ok(Some(way))
     }
 
-    fn judge(&self, ending: Ending) -> Result<(), Abandoned> {
+    fn judge(&self, ending: Ending, report: &Report) -> Result<(), Abandoned> {
         let fail = |code, why: String| Err(Refusal::new(code, why).into());
         match ending {
             Ending::Exited(0) => Ok(()),
+            Ending::Exited(REPORTED) if let Some(refusal) = report.refusal() => Err(refusal.into()),
             Ending::Exited(code) => {
                 fail(FailureCode::Exit, format!("the program ended with code {code}"))
             }
@@ -528,6 +576,10 @@ impl<'a> Attempt<'a> {
         let state = State { phase, updated_at, job: self.job.clone(), run, error: None };
         Ok(self.dir.save(&state)?)
     }
+}
+
+fn no_gpu() -> Refusal {
+    Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs")
 }
 
 fn collect(

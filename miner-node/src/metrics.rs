@@ -52,7 +52,11 @@ pub fn of_record(record: &RunRecord) -> Map<String, Value> {
         let rate = tokens as f64 / joules * 1_000.0;
         metrics.insert("tokens_per_kJ".to_owned(), json!((rate * 1_000.0).round() / 1_000.0));
     }
-    metrics.extend(record.measured.clone());
+    metrics.extend(record.fuel.map(|fuel| ("fuel".to_owned(), fuel.into())));
+    // Programs state numbers of their own here: they take the place of none that was measured.
+    for (name, value) in &record.measured {
+        metrics.entry(name).or_insert_with(|| value.clone());
+    }
     metrics
 }
 
@@ -75,8 +79,10 @@ mod tests {
             written_bytes: 0,
             vram_bytes: None,
             joules,
+            egress_bytes: None,
             output_sha: Sha256Hex::of(b""),
             artifacts: Vec::new(),
+            fuel: None,
             tokens: Some(200),
             model: None,
             measured: Map::from_iter([("tokens".to_owned(), 200.into())]),

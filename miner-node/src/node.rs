@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::audit::Audit;
-use crate::capabilities::{Sensors, miner_capabilities};
+use crate::capabilities::{GpuDevice, Sensors, miner_capabilities, offered_gpus};
 use crate::clock;
 use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
@@ -26,8 +26,8 @@ use crate::identity::Identity;
 use crate::inputs::InputCache;
 use crate::leases::Leases;
 use crate::outbox::{Body, Outbox, Report, Settled};
-use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Containers, Offer, Runners};
-use crate::sandbox::{Isolation, Sandbox, Tools};
+use crate::runners::{Allowlist, Builtin, Ceilings, Cli, Containers, Offer, Python, Runners, Wasm};
+use crate::sandbox::{Isolation, Sandbox, Tools, VramMeter};
 use crate::slots::Slots;
 use crate::workdir::{JobDir, Phase, State, Workspace, WorkspaceError};
 
@@ -138,6 +138,19 @@ impl Node {
         identity: Identity,
         executable: PathBuf,
     ) -> Result<Arc<Self>, NodeError> {
+        Self::start_with(config, identity, executable, Sensors::of_machine()).await
+    }
+
+    /// The same with other eyes for the machine.
+    ///
+    /// # Errors
+    /// Those of [`Node::start`].
+    pub async fn start_with(
+        config: Config,
+        identity: Identity,
+        executable: PathBuf,
+        mut sensors: Sensors,
+    ) -> Result<Arc<Self>, NodeError> {
         let coordinator = Coordinator::new(&config.coordinator)?;
         let workspace = Workspace::open(&config.workspace.root)?;
         let inputs = workspace.root().join("inputs");
@@ -150,7 +163,6 @@ impl Node {
         };
         runners.add_served(&config.runners, complain_of_server).await;
         let offer = runners.offer(isolation.map(|level| level.to_string()).as_deref());
-        let mut sensors = Sensors::of_machine();
         let root = workspace.root().to_owned();
         let (sensors, probe) = blocking(move || {
             let probe = sensors.probe(&root);
@@ -161,6 +173,7 @@ impl Node {
         let slots = capabilities.slots.unwrap_or_default();
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
         let egress = Egress::new(Rules::new(config.egress.allow.clone()), Internet);
+        let gpus = offered_gpus(&probe, &offer).cloned().collect();
         let audit = Audit::new(config.state_dir());
         audit.started(clock::now(), &config, &identity);
         Ok(Arc::new(Self {
@@ -177,7 +190,7 @@ impl Node {
             runners,
             capabilities: RwLock::new(Arc::new(capabilities)),
             offer,
-            slots: Slots::new(plan),
+            slots: Slots::new(plan, gpus),
             leases: Leases::default(),
             outbox: Outbox::default(),
             standing: watch::Sender::default(),
@@ -255,6 +268,11 @@ impl Node {
             SlotKind::Gpu if self.capabilities().gpu => SlotKind::Gpu,
             SlotKind::Gpu | SlotKind::Cpu => SlotKind::Cpu,
         }
+    }
+
+    /// Who knows what processes hold of the memory of a GPU, if anybody does.
+    pub fn vram_meter(&self, gpu: &GpuDevice) -> Option<VramMeter> {
+        self.sensors.lock().unwrap_or_else(PoisonError::into_inner).vram_meter(gpu)
     }
 
     /// The most that any job may use.
@@ -474,8 +492,9 @@ async fn try_runners(
     executable: PathBuf,
 ) -> Runners {
     let mut runners = Runners::default();
+    let trial = workspace.root().join("trial");
     if config.runners.builtin.enable {
-        match Builtin::probe(executable, sandbox, &workspace.root().join("trial")).await {
+        match Builtin::probe(executable.clone(), sandbox, &trial).await {
             Ok(builtin) => runners.builtin = Some(builtin),
             Err(why) => error!(event = "no_builtin", "built-in work is not offered: {why}"),
         }
@@ -496,6 +515,21 @@ async fn try_runners(
                 runners.cli = Cli::new(list);
             }
             Err(error) => error!(event = "bad_allowlist", "{error}"),
+        }
+    }
+    let python = &config.runners.python;
+    if python.enable {
+        let driver = workspace.root().join("driver.py");
+        let complain = |why: String| warn!(event = "bad_task", "{why}");
+        match Python::probe(python, driver, sandbox, &trial, complain).await {
+            Ok(python) => runners.python = python,
+            Err(why) => error!(event = "no_python", "no Python module is offered: {why}"),
+        }
+    }
+    if config.runners.wasm.enable {
+        match Wasm::probe(executable, sandbox, &trial).await {
+            Ok(wasm) => runners.wasm = Some(wasm),
+            Err(why) => error!(event = "no_wasm", "WebAssembly is not offered: {why}"),
         }
     }
     runners

@@ -2,15 +2,16 @@
 //! whether it shall go on.
 //!
 //! A program states its progress by a line `progress: 40%` on standard error, with a note behind it
-//! if it likes. All of this is best effort: what fails is dropped, and the job goes on.
+//! if it likes, and numbers about its work by lines `metric: NAME=NUMBER`. All of this is best effort:
+//! what fails is dropped, and the job goes on.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::ErrorCode;
 use protocol::miner::{LogChunk, LogStream, Progress};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,15 @@ const MOST: u64 = 1 << 20;
 
 /// The longest note on progress, in characters.
 const LONGEST_NOTE: usize = 100;
+
+/// Metrics are looked for in so much of the end of standard error, in bytes.
+const STATED_WITHIN: u64 = 64 << 10;
+
+/// The most metrics that a program may state.
+const MOST_METRICS: usize = 16;
+
+/// The longest name of a metric, in bytes.
+const LONGEST_NAME: usize = 40;
 
 /// How long the rest of the log may take once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -214,6 +224,32 @@ fn stated_progress(text: &str) -> Option<Stated> {
     text.lines().rev().find_map(stated)
 }
 
+/// The numbers that a program stated on standard error, by lines such as `metric: tokens=200`; of
+/// one name the last. They are evidence, and few.
+pub fn stated_metrics(stderr: &Path) -> Map<String, Value> {
+    let text = crate::output::tail(stderr, STATED_WITHIN);
+    let mut metrics = Map::new();
+    for (name, value) in text.lines().filter_map(stated_metric) {
+        if metrics.len() < MOST_METRICS || metrics.contains_key(name) {
+            metrics.insert(name.to_owned(), value);
+        }
+    }
+    metrics
+}
+
+fn stated_metric(line: &str) -> Option<(&str, Value)> {
+    let (name, value) = line.trim().strip_prefix("metric:")?.trim_start().split_once('=')?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
+        return None;
+    }
+    let value: Value = match value.parse::<i64>() {
+        Ok(whole) => whole.into(),
+        Err(_) => value.parse::<f64>().ok().filter(|value| value.is_finite())?.into(),
+    };
+    Some((name, value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +263,22 @@ mod tests {
         assert_eq!(stated_progress(half), stated(40, Some("half")));
         assert_eq!(stated_progress("progress:7%"), stated(7, None));
         assert_eq!(stated_progress("progress: 101%\nprogress 10%\n10%"), None);
+    }
+
+    #[test]
+    fn numbers_that_a_program_states() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let text = "metric: tokens=1\nmetric: tokens=200\nmetric:speed=1.5\n metric: a b=1\n\
+                    metric: big=NaN\nmetric: x=inf\nmetric: =1\nmetric: tokens\n";
+        std::fs::write(&path, text).unwrap();
+        let wanted = serde_json::json!({"tokens": 200, "speed": 1.5});
+        assert_eq!(Value::Object(stated_metrics(&path)), wanted);
+        let many: String = (0..100).map(|n| format!("metric: m{n}={n}\n")).collect();
+        std::fs::write(&path, many + "metric: m3=7\n").unwrap();
+        let stated = stated_metrics(&path);
+        assert_eq!((stated.len(), &stated["m3"]), (MOST_METRICS, &Value::from(7)));
+        assert!(stated_metrics(Path::new("/nowhere")).is_empty());
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub struct Signer<'a> {
     pub nonce: u128,
 }
 
-/// The receipt of `run`, signed; `None` where what the job is paid by was not counted. Such a proof goes without, and the coordinator attests alone.
+/// The receipt of `run`, signed; `None` where what the job is paid by was not counted or cannot be
+/// stated. Such a proof goes without, and the coordinator attests alone.
 pub fn receipt(job: &Job, run: &RunRecord, signer: &Signer<'_>) -> Option<Receipt> {
     let units = units(job, run)?;
     let price = units.price(job.price.unit_price)?;
@@ -89,7 +90,7 @@ fn units(job: &Job, run: &RunRecord) -> Option<Units> {
             let most = u64::from(job.limits.max_tokens.unwrap_or(u32::MAX));
             return Units::from_whole(i64::try_from(run.tokens?.min(most)).ok()?);
         }
-        UnitType::Fuel => return None,
+        UnitType::Fuel => return Units::from_whole(i64::try_from(run.fuel?).ok()?),
     };
     let whole_millis = run.wall_micros - run.wall_micros % 1_000;
     Units::from_micros(i64::try_from(whole_millis).ok()?)?.checked_times(devices)
@@ -118,6 +119,7 @@ mod tests {
             egress_bytes: None,
             output_sha: Sha256Hex::of(b"hello world\n"),
             artifacts: Vec::new(),
+            fuel: Some(1_234_567_890),
             tokens: None,
             model: None,
             measured: Map::new(),
@@ -164,6 +166,17 @@ mod tests {
         assert!(lower.price < receipt.price && lower.price > Amount::ZERO);
         assert!(lowered(&receipt, "12".parse().unwrap(), &key).is_none());
         assert!(lowered(&receipt, "-1".parse().unwrap(), &key).is_none());
+    }
+
+    #[test]
+    fn fuel_is_paid_by_the_unit() {
+        let mut job = job("wasm");
+        job.price.unit_type = UnitType::Fuel;
+        job.price.unit_price = "0.000000001".parse().unwrap();
+        let receipt = sign(&job);
+        assert_eq!(receipt.units.to_string(), "1234567890");
+        assert_eq!(receipt.price.to_string(), "1.23456789");
+        assert_eq!(units(&job, &RunRecord { fuel: None, ..run() }), None);
     }
 
     #[test]

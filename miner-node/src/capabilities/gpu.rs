@@ -1,11 +1,14 @@
 //! GPUs as such: what is known of one, and the eyes that can find them. Each way of looking has its
 //! own file.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::nvidia_smi::NvidiaSmi;
 use super::nvml::NvmlProbe;
 use super::sysfs::Sysfs;
+use crate::sandbox::VramMeter;
 
 /// A GPU and its state at one moment; what its driver does not tell is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +31,10 @@ pub struct GpuDevice {
     pub driver: Option<String>,
     /// Newest CUDA version that the driver serves.
     pub cuda: Option<String>,
+    /// The name under which its driver knows it, whatever its index is.
+    pub uuid: Option<String>,
+    /// The device files with which a program reaches it, and no other GPU; none: jobs do not.
+    pub nodes: Vec<PathBuf>,
 }
 
 /// Who makes a GPU.
@@ -55,6 +62,32 @@ impl GpuDevice {
             temperature_c: None,
             driver: None,
             cuda: None,
+            uuid: None,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Whether a job can be given it: what is known only by name cannot be shown to a program.
+    pub fn is_reachable(&self) -> bool {
+        self.is_usable() && !self.nodes.is_empty()
+    }
+
+    /// Whether its device files are all still there.
+    pub fn is_there(&self) -> bool {
+        self.nodes.iter().all(|node| node.exists())
+    }
+
+    /// What tells the libraries of its maker that it is the only one.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        match self.vendor {
+            Vendor::Nvidia => {
+                let index = self.index.to_string();
+                vec![set("CUDA_VISIBLE_DEVICES", self.uuid.as_deref().unwrap_or(&index))]
+            }
+            // These count the devices that a program reaches, and it reaches one.
+            Vendor::Amd => vec![set("HIP_VISIBLE_DEVICES", "0"), set("ROCR_VISIBLE_DEVICES", "0")],
+            Vendor::Intel => vec![set("ZE_AFFINITY_MASK", "0")],
         }
     }
 
@@ -79,6 +112,11 @@ pub trait DeviceProbe: Send {
     /// # Errors
     /// The driver is missing or broken.
     fn devices(&self) -> Result<Vec<GpuDevice>, NoDevices>;
+
+    /// Who knows what processes hold of the memory of the device `uuid`; `None`: not here.
+    fn vram_meter(&self, _uuid: &str) -> Option<VramMeter> {
+        None
+    }
 }
 
 /// The ways that work on this machine: NVML, or `nvidia-smi` where the library is missing or
@@ -89,4 +127,28 @@ pub fn probes_of_machine() -> Vec<Box<dyn DeviceProbe>> {
         _ => Box::new(NvidiaSmi::in_path()),
     };
     vec![nvidia, Box::new(Sysfs::of_machine())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_told_of_one_gpu() {
+        let mut gpu = GpuDevice { index: 3, ..GpuDevice::named("A", Vendor::Nvidia) };
+        let told = |gpu: &GpuDevice| {
+            let variables = gpu.environment().into_iter();
+            variables.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(&gpu), "CUDA_VISIBLE_DEVICES=3");
+        assert!(gpu.is_usable() && !gpu.is_reachable());
+        gpu.uuid = Some("GPU-7".to_owned());
+        gpu.nodes = vec![PathBuf::from("/dev/null")];
+        assert_eq!(told(&gpu), "CUDA_VISIBLE_DEVICES=GPU-7");
+        assert!(gpu.is_reachable() && gpu.is_there());
+        gpu.nodes.push(PathBuf::from("/dev/nobody/has/this"));
+        assert!(!gpu.is_there());
+        gpu.vendor = Vendor::Amd;
+        assert_eq!(told(&gpu), "HIP_VISIBLE_DEVICES=0 ROCR_VISIBLE_DEVICES=0");
+    }
 }

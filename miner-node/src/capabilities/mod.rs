@@ -10,6 +10,7 @@ use protocol::job::SlotKind;
 use serde::Serialize;
 
 use crate::config::AccelMode;
+use crate::sandbox::VramMeter;
 
 pub mod gpu;
 pub mod host;
@@ -20,7 +21,7 @@ pub mod offer;
 pub mod sysfs;
 
 pub use gpu::{DeviceProbe, GpuDevice};
-pub use offer::{miner_capabilities, slot_plan};
+pub use offer::{miner_capabilities, offered_gpus, slot_plan};
 
 /// What the machine has, at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -72,6 +73,12 @@ impl Sensors {
             network: self.host.network(),
             gpus: self.gpus(),
         }
+    }
+
+    /// Who knows what processes hold of the memory of a GPU, if anybody does.
+    pub fn vram_meter(&self, gpu: &GpuDevice) -> Option<VramMeter> {
+        let uuid = gpu.uuid.as_deref()?;
+        self.gpus.iter().find_map(|probe| probe.vram_meter(uuid))
     }
 
     /// The GPUs of all probes; those that do not answer count as none.

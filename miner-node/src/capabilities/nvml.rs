@@ -1,13 +1,22 @@
 //! NVIDIA GPUs through the driver's own library.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 
 use super::gpu::{DeviceProbe, GpuDevice, NoDevices, Vendor};
+use crate::sandbox::VramMeter;
+
+/// Device files that all NVIDIA GPUs of a machine share. None of them gives access to a GPU by
+/// itself; those that are not there are not needed.
+const SHARED_NODES: [&str; 3] = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"];
 
 /// The loaded library.
-pub struct NvmlProbe(Nvml);
+pub struct NvmlProbe(Arc<Nvml>);
 
 impl NvmlProbe {
     /// Loads it.
@@ -15,7 +24,7 @@ impl NvmlProbe {
     /// # Errors
     /// There is no NVIDIA driver, or it is broken.
     pub fn open() -> Result<Self, NoDevices> {
-        Ok(Self(Nvml::init()?))
+        Ok(Self(Arc::new(Nvml::init()?)))
     }
 
     fn device(
@@ -37,6 +46,8 @@ impl NvmlProbe {
             temperature_c: temperature.and_then(|degrees| i32::try_from(degrees).ok()),
             driver: driver.map(str::to_owned),
             cuda: cuda.map(str::to_owned),
+            uuid: device.uuid().ok(),
+            nodes: device.minor_number().map_or_else(|_| Vec::new(), nodes),
         })
     }
 }
@@ -54,6 +65,43 @@ impl DeviceProbe for NvmlProbe {
             .filter_map(|index| self.device(index, driver.as_deref(), cuda.as_deref()).ok())
             .collect())
     }
+
+    fn vram_meter(&self, uuid: &str) -> Option<VramMeter> {
+        self.0.device_by_uuid(uuid).ok()?;
+        let (nvml, uuid) = (Arc::clone(&self.0), uuid.to_owned());
+        Some(Arc::new(move |pids| held(&nvml, &uuid, pids).ok().flatten()))
+    }
+}
+
+/// The device files of the GPU with that minor number.
+fn nodes(minor: u32) -> Vec<PathBuf> {
+    let shared = SHARED_NODES.iter().map(PathBuf::from).filter(|node| node.exists());
+    let own = Path::new("/dev").join(format!("nvidia{minor}"));
+    std::iter::once(own).chain(shared).collect()
+}
+
+/// What `pids` hold of a GPU's memory, in bytes; `None` where the driver does not say, as in a
+/// container that hides the processes of its host.
+fn held(nvml: &Nvml, uuid: &str, pids: &[u32]) -> Result<Option<u64>, NvmlError> {
+    let device = nvml.device_by_uuid(uuid)?;
+    let processes = device
+        .running_compute_processes()?
+        .into_iter()
+        .chain(device.running_graphics_processes().unwrap_or_default());
+    let mut seen = Vec::new();
+    let mut total = 0_u64;
+    for process in processes.filter(|process| pids.contains(&process.pid)) {
+        // One that does both is in both lists.
+        if seen.contains(&process.pid) {
+            continue;
+        }
+        seen.push(process.pid);
+        match process.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => total = total.saturating_add(bytes),
+            UsedGpuMemory::Unavailable => return Ok(None),
+        }
+    }
+    Ok(Some(total))
 }
 
 impl From<NvmlError> for NoDevices {
@@ -74,6 +122,12 @@ fn cuda_version(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_of_a_gpu_has_its_minor_number() {
+        assert_eq!(nodes(7)[0], Path::new("/dev/nvidia7"));
+        assert!(nodes(7)[1..].iter().all(|node| SHARED_NODES.map(Path::new).contains(&&**node)));
+    }
 
     #[test]
     fn numbers_as_people_write_them() {

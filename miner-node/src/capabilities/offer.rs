@@ -7,7 +7,7 @@ use protocol::miner::{CapabilityLimits, Gpu, Slots};
 use protocol::{Amount, Name};
 use serde_json::Map;
 
-use super::{Probe, mode};
+use super::{GpuDevice, Probe, mode};
 use crate::config::{Config, SlotPlan};
 use crate::identity::Identity;
 use crate::runners::Offer;
@@ -15,14 +15,21 @@ use crate::runners::Offer;
 /// How many jobs run at once, of which kinds.
 pub fn slot_plan(probe: &Probe, config: &Config, offer: &Offer) -> SlotPlan {
     let gpus = match offered_mode(probe, config, offer) {
-        SlotKind::Gpu => u32::try_from(probe.usable_gpus().count()).unwrap_or(u32::MAX),
+        SlotKind::Gpu => u32::try_from(offered_gpus(probe, offer).count()).unwrap_or(u32::MAX),
         SlotKind::Cpu => 0,
     };
     config.resources.slots(gpus)
 }
 
+/// The GPUs that jobs can use: through a server of the owner's any, else those that a program can be
+/// given.
+pub fn offered_gpus<'a>(probe: &'a Probe, offer: &Offer) -> impl Iterator<Item = &'a GpuDevice> {
+    let serves_gpu = offer.serves_gpu;
+    probe.usable_gpus().filter(move |gpu| serves_gpu || gpu.is_reachable())
+}
+
 fn offered_mode(probe: &Probe, config: &Config, offer: &Offer) -> SlotKind {
-    mode(config.accel_mode, offer.reaches_gpu && probe.usable_gpus().next().is_some()).0
+    mode(config.accel_mode, offer.reaches_gpu && offered_gpus(probe, offer).next().is_some()).0
 }
 
 /// The body of the registration.
@@ -35,7 +42,7 @@ pub fn miner_capabilities(
     let mode = offered_mode(probe, config, offer);
     let plan = slot_plan(probe, config, offer);
     let gpus: Vec<Gpu> = match mode {
-        SlotKind::Gpu => probe.usable_gpus().map(wire_gpu).collect(),
+        SlotKind::Gpu => offered_gpus(probe, offer).map(wire_gpu).collect(),
         SlotKind::Cpu => Vec::new(),
     };
     let accepted = |workload: &&Name| config.accept.workloads.contains(workload);
@@ -51,6 +58,7 @@ pub fn miner_capabilities(
         commands: offer.runners.contains(&RunnerKind::Cli).then(|| offer.commands.clone()),
         slots: Some(Slots { cpu: plan.cpu, gpu: plan.gpu }),
         models: offer.models.clone(),
+        engines: offer.engines.clone(),
         region: config.region.clone(),
         wallet: config.wallet.clone(),
         pubkey: Some(identity.pubkey()),
@@ -61,7 +69,7 @@ pub fn miner_capabilities(
     }
 }
 
-fn wire_gpu(device: &super::GpuDevice) -> Gpu {
+fn wire_gpu(device: &GpuDevice) -> Gpu {
     Gpu {
         index: device.index,
         name: device.name.clone(),
@@ -119,7 +127,8 @@ mod tests {
     }
 
     fn card() -> GpuDevice {
-        GpuDevice { vram_total_mb: 16_384, ..GpuDevice::named("RTX", Vendor::Nvidia) }
+        let nodes = vec![PathBuf::from("/dev/nvidia0")];
+        GpuDevice { vram_total_mb: 16_384, nodes, ..GpuDevice::named("RTX", Vendor::Nvidia) }
     }
 
     fn capabilities(probe: &Probe, config: &Config, reaches_gpu: bool) -> MinerCapabilities {
@@ -161,6 +170,13 @@ mod tests {
         let told = capabilities(&probe(vec![card()]), &Config::default(), false);
         assert_eq!((told.mode, told.gpu, told.gpus.len()), (SlotKind::Cpu, false, 0));
         assert_eq!((told.slots, told.limits.vram_mb), (Some(Slots { cpu: 1, gpu: 0 }), None));
+    }
+
+    #[test]
+    fn a_gpu_of_which_only_the_name_is_known_is_not_offered() {
+        let named = GpuDevice::named("RTX", Vendor::Nvidia);
+        let told = capabilities(&probe(vec![named, card()]), &Config::default(), true);
+        assert_eq!((told.gpus.len(), told.slots), (1, Some(Slots { cpu: 1, gpu: 1 })));
     }
 
     #[test]

@@ -64,8 +64,20 @@ fn device(card: &Path) -> Option<GpuDevice> {
         utilization_pct: number(&files.join("gpu_busy_percent"))
             .and_then(|n| u32::try_from(n).ok()),
         temperature_c: temperature(&files.join("hwmon")),
+        nodes: nodes(&files.join("drm"), vendor),
         ..GpuDevice::named(name(&files, vendor), vendor)
     })
+}
+
+/// The render node of the card, and what its maker's libraries need besides.
+fn nodes(drm: &Path, vendor: Vendor) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(drm) else { return Vec::new() };
+    let is_render =
+        |name: &std::ffi::OsString| name.to_str().is_some_and(|name| name.starts_with("renderD"));
+    let render = entries.flatten().map(|entry| entry.file_name()).find(is_render);
+    let render = render.map(|name| Path::new("/dev/dri").join(name));
+    let compute = (vendor == Vendor::Amd).then(|| PathBuf::from("/dev/kfd"));
+    render.map_or_else(Vec::new, |render| compute.into_iter().chain([render]).collect())
 }
 
 fn name(files: &Path, vendor: Vendor) -> String {
@@ -126,6 +138,8 @@ mod tests {
                 ("card0/device/mem_info_vram_total", "17163091968\n"),
                 ("card0/device/mem_info_vram_used", "1073741824\n"),
                 ("card0/device/gpu_busy_percent", "7\n"),
+                ("card0/device/drm/card0/dev", "226:0"),
+                ("card0/device/drm/renderD128/dev", "226:128"),
                 ("card0/device/hwmon/hwmon3/temp1_input", "45500\n"),
                 ("card0-DP-1/device/vendor", "0x1002\n"),
                 ("card1/device/vendor", "0x8086\n"),
@@ -140,6 +154,7 @@ mod tests {
         assert_eq!((amd.vram_total_mb, amd.vram_free_mb), (16_368, Some(15_344)));
         assert_eq!((amd.utilization_pct, amd.temperature_c), (Some(7), Some(45)));
         assert!(amd.is_usable());
+        assert_eq!(amd.nodes, ["/dev/kfd", "/dev/dri/renderD128"].map(PathBuf::from));
         // On-board graphics without memory of its own.
         assert_eq!((devices[1].vendor, devices[1].index), (Vendor::Intel, 1));
         assert!(!devices[1].is_usable());

@@ -11,7 +11,7 @@ use crate::config::{
     self, ConfigError, Environment, Loaded, LogFormat, LogLevel, Places, sources::Flag,
 };
 
-use crate::runners::builtin;
+use crate::runners::{builtin, wasm};
 use crate::sandbox::door;
 
 mod allowlist_command;
@@ -129,6 +129,16 @@ enum Command {
         /// What to do
         workload: String,
     },
+    /// Run a WebAssembly module; started by the node itself, inside the sandbox
+    #[command(name = wasm::SUBCOMMAND, hide = true)]
+    Wasm {
+        /// The most that it may burn
+        #[arg(long)]
+        fuel: u64,
+        /// The most memory that it may have, in bytes
+        #[arg(long)]
+        memory_bytes: u64,
+    },
 }
 
 impl Flags {
@@ -206,6 +216,7 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error, FAILED),
         },
+        Command::Wasm { fuel, memory_bytes } => wasm::perform(fuel, memory_bytes),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::job::SlotKind;
@@ -9,9 +10,10 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 
 use super::{FAILED, Flags, answer, complain};
-use crate::capabilities::{Probe, Sensors, mode, slot_plan};
+use crate::capabilities::{GpuDevice, Probe, Sensors, mode, slot_plan};
 use crate::config::Config;
-use crate::runners::{Allowlist, Builtin, Cli, Containers, Offer, Runners};
+use crate::private;
+use crate::runners::{Allowlist, Builtin, Cli, Containers, Offer, Python, Runners, Wasm};
 use crate::sandbox::{Isolation, Piece, Sandbox, Tools};
 
 /// Everything that `probe` has to say.
@@ -73,10 +75,17 @@ fn report(config: &Config) -> Report {
     let mut parts = Vec::new();
     let offer = offer(config, &mut parts, &mut notes);
     let gpu = machine.usable_gpus().next().is_some();
+    for device in machine.usable_gpus().filter(|device| !device.is_reachable()) {
+        let GpuDevice { index, name, .. } = device;
+        notes.push(format!("GPU {index} ({name}) is not offered: its device files are not known"));
+    }
     let (mode, warning) = mode(config.accel_mode, gpu);
     notes.extend(warning.map(str::to_owned));
     if gpu && mode == SlotKind::Gpu && !offer.reaches_gpu {
-        notes.push("no runner of this version reaches a GPU; jobs run on the processor".to_owned());
+        notes.push(
+            "no runner reaches a GPU (docs/jobs.md says which do); jobs run on the processor"
+                .to_owned(),
+        );
     }
     let plan = slot_plan(&machine, config, &offer);
     Report {
@@ -119,7 +128,22 @@ async fn try_programs(
     parts: &mut Vec<Part>,
     notes: &mut Vec<String>,
 ) -> Result<Isolation, String> {
-    let directory = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
+    let root = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
+    private::directory(&root).map_err(|error| error.to_string())?;
+    let level = try_below(&root, config, runners, parts, notes).await;
+    // Left behind it is only clutter.
+    let _ = std::fs::remove_dir_all(root);
+    level
+}
+
+async fn try_below(
+    root: &Path,
+    config: &Config,
+    runners: &mut Runners,
+    parts: &mut Vec<Part>,
+    notes: &mut Vec<String>,
+) -> Result<Isolation, String> {
+    let directory = root.join("trial");
     let tools = Tools::find().map_err(|error| error.to_string())?;
     let mut policy = config.sandbox_policy();
     policy.reached.extend(std::env::current_exe());
@@ -130,9 +154,9 @@ async fn try_programs(
             .map(|part| Part { part, missing_because: sandbox.why_not(part).map(str::to_owned) }),
     );
     let level = probed.map_err(|error| error.to_string())?;
+    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
     if config.runners.builtin.enable {
-        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
-        match Builtin::probe(executable, &sandbox, &directory).await {
+        match Builtin::probe(executable.clone(), &sandbox, &directory).await {
             Ok(builtin) => runners.builtin = Some(builtin),
             Err(why) => notes.push(format!("no built-in work: {why}")),
         }
@@ -149,7 +173,37 @@ async fn try_programs(
             Err(error) => notes.push(error.to_string()),
         }
     }
+    if config.runners.python.enable {
+        try_python(config, &sandbox, root, runners, notes).await;
+    }
+    if config.runners.wasm.enable {
+        match Wasm::probe(executable, &sandbox, &directory).await {
+            Ok(wasm) => runners.wasm = Some(wasm),
+            Err(why) => notes.push(format!("no WebAssembly: {why}")),
+        }
+    }
     Ok(level)
+}
+
+async fn try_python(
+    config: &Config,
+    sandbox: &Sandbox,
+    root: &Path,
+    runners: &mut Runners,
+    notes: &mut Vec<String>,
+) {
+    let (driver, trial) = (root.join("driver.py"), root.join("trial"));
+    let settings = &config.runners.python;
+    let mut complaints = Vec::new();
+    let complain = |why| complaints.push(why);
+    match Python::probe(settings, driver, sandbox, &trial, complain).await {
+        Ok(python) => {
+            notes.extend(python.as_ref().map(Python::description));
+            runners.python = python;
+        }
+        Err(why) => notes.push(format!("no Python modules: {why}")),
+    }
+    notes.append(&mut complaints);
 }
 
 fn text(report: &Report) -> String {

@@ -96,6 +96,16 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
             llm.api_key_file.is_some() && !llm.url.is_https() && !llm.url.is_loopback(),
             "refusing http:// to another machine, the key of runners.llm.api_key_file would be readable on the way; use https://",
         ),
+        (
+            "runners.python.venv",
+            config.runners.python.venv.as_deref().is_some_and(relative),
+            "must be an absolute path",
+        ),
+        (
+            "runners.python.task_paths",
+            config.runners.python.task_paths.iter().any(|path| relative(path)),
+            "must be absolute paths",
+        ),
         ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),
         ("accept.max_runtime_s", accept.max_runtime_s == 0, "must be at least 1"),
     ]

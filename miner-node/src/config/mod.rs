@@ -152,6 +152,10 @@ pub struct Runners {
     pub builtin: BuiltinRunner,
     /// Allowlisted programs.
     pub cli: CliRunner,
+    /// The owner's Python modules.
+    pub python: PythonRunner,
+    /// WebAssembly modules that jobs bring.
+    pub wasm: WasmRunner,
     /// A server that generates text.
     pub llm: LlmRunner,
     /// A server that paints.
@@ -176,6 +180,26 @@ pub struct CliRunner {
     pub enable: bool,
     /// The directory of the allowlist: one YAML file per program; empty: nothing may run.
     pub allowlist_dir: PathBuf,
+}
+
+/// The owner's Python modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PythonRunner {
+    /// Whether they are offered.
+    pub enable: bool,
+    /// The virtual environment that runs them; absent: the system's Python.
+    pub venv: Option<PathBuf>,
+    /// The directories of the modules that jobs may name; none: none may run.
+    pub task_paths: Vec<PathBuf>,
+}
+
+/// WebAssembly modules that jobs bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WasmRunner {
+    /// Whether it is offered.
+    pub enable: bool,
 }
 
 /// How much of the machine jobs may take.
@@ -330,6 +354,18 @@ impl Default for BuiltinRunner {
 impl Default for CliRunner {
     fn default() -> Self {
         Self { enable: true, allowlist_dir: PathBuf::from("/etc/aitbc/miner/allowlist.d") }
+    }
+}
+
+impl Default for PythonRunner {
+    fn default() -> Self {
+        Self { enable: true, venv: None, task_paths: Vec::new() }
+    }
+}
+
+impl Default for WasmRunner {
+    fn default() -> Self {
+        Self { enable: true }
     }
 }
 

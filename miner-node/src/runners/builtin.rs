@@ -14,7 +14,10 @@ use crate::sandbox::{Command, Ending, INPUT_DIR, Interrupt, Limits, Places, Sand
 use crate::workdir::{read_json, write_json};
 
 /// The workloads of this runner.
-pub const WORKLOADS: [&str; 2] = ["hash", "torch_bench"];
+pub const WORKLOADS: [&str; 2] = ["hash", TORCH_BENCH];
+
+/// The matrix product, which torch does where there is torch.
+pub const TORCH_BENCH: &str = "torch_bench";
 
 /// The hidden subcommand behind which [`perform`] is.
 pub const SUBCOMMAND: &str = "builtin";
@@ -106,7 +109,7 @@ pub fn perform(workload: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match workload {
         "hash" => hash::hash(&facts, Path::new(INPUT_DIR), &mut out),
-        "torch_bench" => matmul::bench(&facts, &mut out, &mut io::stderr().lock()),
+        TORCH_BENCH => matmul::bench(&facts, &mut out, &mut io::stderr().lock()),
         other => Err(io::Error::other(format!("unknown workload {other}"))),
     }?;
     out.flush()

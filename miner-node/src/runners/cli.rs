@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::job::Network;
+use protocol::job::{Network, SlotKind};
 use protocol::{FailureCode, Job};
 
 use super::{Allowlist, Refusal};
@@ -28,12 +28,21 @@ impl Cli {
         self.allowlist.programs().keys().cloned().collect()
     }
 
+    /// Whether a program among them may use a GPU.
+    pub fn reaches_gpu(&self) -> bool {
+        self.allowlist.programs().values().any(|program| program.gpu)
+    }
+
     pub(super) fn plan(&self, job: &Job, mut limits: Limits) -> Result<Command, Refusal> {
         let name = job.command.as_deref().unwrap_or_default();
         let program = self
             .allowlist
             .check(name, &job.args)
             .map_err(|why| Refusal::new(FailureCode::Deny, why))?;
+        if job.slot == SlotKind::Gpu && !program.gpu {
+            let why = format!("{name} may not use a GPU on this node");
+            return Err(Refusal::new(FailureCode::Deny, why));
+        }
         if let Some(secs) = program.max_runtime_s {
             limits.wall = limits.wall.min(Duration::from_secs(secs.into()));
         }
@@ -81,7 +90,8 @@ mod tests {
     fn runners(text: &str) -> Runners {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("env.yaml"), text).unwrap();
-        Runners { cli: Cli::new(Allowlist::load(directory.path()).unwrap()), ..Runners::default() }
+        let cli = Cli::new(Allowlist::load(directory.path()).unwrap());
+        Runners { cli, ..Runners::default() }
     }
 
     #[test]
@@ -102,6 +112,24 @@ mod tests {
         job.args.push("sh".to_owned());
         let refusal = runners.plan(&job, Path::new("/x"), &ceilings).unwrap_err();
         assert_eq!(refusal.code, FailureCode::Deny);
+    }
+
+    #[test]
+    fn a_program_may_use_a_gpu_where_its_file_says_so() {
+        let ceilings = Ceilings { runtime_s: 100, output_mb: 10, ..Ceilings::default() };
+        let mut job = job("cli");
+        job.runner.kind = RunnerKind::Cli;
+        job.command = Some("env".to_owned());
+        job.slot = SlotKind::Gpu;
+        let without = runners("command: {path: /usr/bin/env}");
+        assert!(!without.offer(Some("bwrap")).reaches_gpu);
+        let refusal = without.plan(&job, Path::new("/x"), &ceilings).unwrap_err();
+        assert_eq!(refusal.code, FailureCode::Deny);
+        let with = runners("command: {path: /usr/bin/env}\ngpu: true");
+        assert!(with.offer(Some("bwrap")).reaches_gpu);
+        assert!(with.plan(&job, Path::new("/x"), &ceilings).is_ok());
+        job.slot = SlotKind::Cpu;
+        assert!(without.plan(&job, Path::new("/x"), &ceilings).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use protocol::job::RunnerKind;
+use protocol::job::{RunnerKind, SlotKind};
 use protocol::{FailureCode, Job, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,8 +20,11 @@ pub mod container;
 mod hash;
 pub mod llm;
 mod matmul;
+pub mod python;
+pub mod report;
 pub mod sd;
 mod served;
+pub mod wasm;
 
 pub use allowlist::{Allowlist, AllowlistError};
 pub use builtin::Builtin;
@@ -29,7 +32,10 @@ pub use ceilings::Ceilings;
 pub use cli::Cli;
 pub use container::Containers;
 pub use llm::Llm;
+pub use python::Python;
+pub use report::Report;
 pub use sd::Sd;
+pub use wasm::Wasm;
 
 use crate::{sandbox, servers};
 
@@ -82,6 +88,10 @@ pub struct Runners {
     pub builtin: Option<Builtin>,
     /// Allowlisted programs.
     pub cli: Option<Cli>,
+    /// The owner's Python modules.
+    pub python: Option<Python>,
+    /// WebAssembly modules that jobs bring.
+    pub wasm: Option<Wasm>,
     /// A server that generates text; it may be away for now.
     pub llm: Option<Llm>,
     /// A server that paints; it may be away for now.
@@ -101,10 +111,14 @@ pub struct Offer {
     pub commands: Vec<String>,
     /// Models at hand.
     pub models: Vec<Name>,
+    /// The engines of the `wasm` runner.
+    pub engines: Vec<Name>,
     /// The sandbox level; absent: none, and then no program is run.
     pub isolation: Option<String>,
     /// Whether a job can reach a GPU through any of them; without one, a GPU is not offered.
     pub reaches_gpu: bool,
+    /// Whether a server of the owner's does so: it needs no device files of ours.
+    pub serves_gpu: bool,
 }
 
 impl Offer {
@@ -145,7 +159,64 @@ impl Runners {
         if let Some(sd) = &self.sd {
             offer.add_models(sd::KIND, sd::WORKLOAD, sd.models(), sd.is_on_gpu());
         }
+        if let Some(python) = &self.python {
+            let names: Vec<_> = python.workloads().iter().map(Name::as_str).collect();
+            if !names.is_empty() {
+                offer.add(RunnerKind::Python, &names);
+            }
+        }
+        if self.wasm.is_some() {
+            offer.add(RunnerKind::Wasm, &[wasm::WORKLOAD]);
+            offer.engines.extend(wasm::ENGINE.parse::<Name>().ok());
+        }
+        offer.serves_gpu = offer.reaches_gpu;
+        offer.reaches_gpu |= self.gives_gpu();
+        // A workload that two runners know is one workload.
+        offer.workloads.sort_unstable();
+        offer.workloads.dedup();
         offer
+    }
+
+    /// Whether any of them gives its programs a GPU.
+    fn gives_gpu(&self) -> bool {
+        self.python.is_some() || self.cli.as_ref().is_some_and(Cli::reaches_gpu)
+    }
+
+    /// Whether `job`, if it is for a GPU, is work that can use one here.
+    fn check_gpu(&self, job: &Job) -> Result<(), Refusal> {
+        if job.slot == SlotKind::Cpu {
+            return Ok(());
+        }
+        let able = match job.runner.kind {
+            RunnerKind::Builtin => {
+                self.torch().is_some() && job.workload.as_str() == builtin::TORCH_BENCH
+            }
+            // A container is given no device.
+            RunnerKind::Wasm | RunnerKind::Container => false,
+            // The allowlist says it of each program; the others bring their own ways.
+            RunnerKind::Cli | RunnerKind::Python | RunnerKind::Ollama => true,
+        };
+        // Not E_NOGPU: the GPU is there, and stays on offer for those who can use it.
+        let message = format!("{} does not use a GPU on this node", job.workload);
+        able.then_some(()).ok_or_else(|| Refusal::new(FailureCode::Unsupported, message))
+    }
+
+    /// The Python that has torch, if there is one.
+    fn torch(&self) -> Option<&Python> {
+        self.python.as_ref().filter(|python| python.has_torch())
+    }
+
+    /// What the program of ours that ran `job` says of it at the end of the log `stderr`. What
+    /// other programs print there says nothing.
+    pub fn report(&self, job: &Job, stderr: &Path) -> Report {
+        let is_ours = match job.runner.kind {
+            RunnerKind::Python | RunnerKind::Wasm => true,
+            RunnerKind::Builtin => {
+                self.torch().is_some() && job.workload.as_str() == builtin::TORCH_BENCH
+            }
+            RunnerKind::Cli | RunnerKind::Ollama | RunnerKind::Container => false,
+        };
+        if is_ours { Report::read(stderr) } else { Report::default() }
     }
 
     /// How `job` is done; a program can read about it in `job_file`.
@@ -156,6 +227,7 @@ impl Runners {
         let unsupported = || {
             Refusal::new(FailureCode::Unsupported, format!("no {} runner here", job.runner.kind))
         };
+        self.check_gpu(job)?;
         let limits = ceilings.limits(job)?;
         match (job.runner.kind, job.workload.as_str(), &self.llm, &self.sd) {
             (RunnerKind::Ollama, llm::WORKLOAD, Some(llm), _) => {
@@ -169,11 +241,17 @@ impl Runners {
             _ => {}
         }
         let mut command = match job.runner.kind {
-            RunnerKind::Builtin => self.builtin.as_ref().ok_or_else(unsupported)?.plan(job, limits),
-            RunnerKind::Cli => self.cli.as_ref().ok_or_else(unsupported)?.plan(job, limits),
-            RunnerKind::Python | RunnerKind::Ollama | RunnerKind::Container | RunnerKind::Wasm => {
-                Err(unsupported())
+            RunnerKind::Builtin => {
+                let builtin = self.builtin.as_ref().ok_or_else(unsupported)?;
+                match self.torch().filter(|_| job.workload.as_str() == builtin::TORCH_BENCH) {
+                    Some(torch) => Ok(torch.torch_bench(job, limits)),
+                    None => builtin.plan(job, limits),
+                }
             }
+            RunnerKind::Cli => self.cli.as_ref().ok_or_else(unsupported)?.plan(job, limits),
+            RunnerKind::Python => self.python.as_ref().ok_or_else(unsupported)?.plan(job, limits),
+            RunnerKind::Wasm => self.wasm.as_ref().ok_or_else(unsupported)?.plan(job, limits),
+            RunnerKind::Ollama | RunnerKind::Container => Err(unsupported()),
         }?;
         command
             .shown
@@ -215,6 +293,9 @@ pub struct JobFacts {
     pub inline: Map<String, Value>,
     /// The names of the files in `input/`, in the job's order.
     pub files: Vec<String>,
+    /// The arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
     /// How many threads the job asked for.
     pub threads: u32,
 }
@@ -228,6 +309,7 @@ impl JobFacts {
             params: job.params.clone(),
             inline: job.input.inline.clone(),
             files: job.input.files.iter().map(|file| file.name.to_string()).collect(),
+            args: job.args.clone(),
             threads: job.requirements.cpu_threads.unwrap_or(1).max(1),
         }
     }

@@ -42,6 +42,18 @@ fn what_is_not_there_is_unsupported() {
 }
 
 #[test]
+fn work_that_uses_no_gpu_is_refused_a_gpu_slot_and_the_gpu_stays_on_offer() {
+    let builtin = Some(Builtin::new("/node"));
+    let runners = Runners { builtin, wasm: Some(Wasm::new("/node")), ..Runners::default() };
+    assert!(!runners.offer(Some("bwrap")).reaches_gpu);
+    for workload in ["hash", "torch_bench"] {
+        let mut job = job(workload);
+        job.slot = SlotKind::Gpu;
+        assert_eq!(refusal(&runners, &job), FailureCode::Unsupported);
+    }
+}
+
+#[test]
 fn a_program_learns_nothing_about_the_lease() {
     let facts = serde_json::to_string(&JobFacts::of(&job("hash"))).unwrap();
     assert!(!facts.contains("AAAAAAAA") && facts.contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{facts}");

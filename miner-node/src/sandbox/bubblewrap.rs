@@ -105,6 +105,9 @@ fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
     for memory in ["/dev/shm", "/tmp"] {
         line.add("--size").add(TMP_BYTES.to_string()).add("--tmpfs").add(memory);
     }
+    for node in places.gpu.iter().flat_map(|gpu| &gpu.nodes) {
+        line.bind("--dev-bind", node, node);
+    }
     for shown in &command.shown {
         line.bind("--ro-bind", &shown.host, &shown.inside);
     }
@@ -132,8 +135,9 @@ fn environment(command: &Command, places: &Places) -> Vec<OsString> {
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     let proxy = places.door.iter().flat_map(|_| Door::environment());
+    let gpu = places.gpu.iter().flat_map(|gpu| &gpu.env);
     own.chain(proxy)
-        .chain(command.env.iter().cloned())
+        .chain(command.env.iter().chain(gpu).cloned())
         .flat_map(|(name, value)| ["--setenv".to_owned(), name, value])
         .map(Into::into)
         .collect()

@@ -17,6 +17,7 @@ mod confine;
 pub mod container;
 pub mod door;
 mod gate;
+mod gpu;
 mod isolation;
 mod launcher;
 mod measure;
@@ -30,6 +31,7 @@ mod tools;
 mod users;
 
 pub use door::{Door, WayOut};
+pub use gpu::{Gpu, VramMeter};
 pub use isolation::{Isolation, Keeper, Piece};
 pub use policy::{DiskTurn, Policy, User, UserRange};
 pub use process_tree::kill_orphans;
@@ -113,6 +115,8 @@ pub struct Places {
     pub stderr: PathBuf,
     /// Its way to the network; absent: none.
     pub door: Option<Door>,
+    /// The GPU that it may use.
+    pub gpu: Option<Gpu>,
 }
 
 impl Limits {
@@ -141,6 +145,7 @@ impl Places {
             stdout: directory.join("stdout.log"),
             stderr: directory.join("stderr.log"),
             door: None,
+            gpu: None,
         }
     }
 }

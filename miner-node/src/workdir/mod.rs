@@ -139,6 +139,9 @@ pub struct RunRecord {
     pub output_sha: Sha256Hex,
     /// The declared files.
     pub artifacts: Vec<ArtifactProof>,
+    /// Fuel that was burnt, where it is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// Tokens that were generated, where that is what was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
@@ -398,6 +401,7 @@ impl JobDir {
             stdout: self.out_txt(),
             stderr: self.stderr_log(),
             door: None,
+            gpu: None,
         }
     }
 

@@ -130,6 +130,7 @@ impl Stage {
             egress_bytes: None,
             output_sha: Sha256Hex::of(OUTPUT),
             artifacts: vec![artifact.clone()],
+            fuel: None,
             tokens: None,
             model: None,
             measured: Map::new(),

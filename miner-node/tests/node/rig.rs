@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use miner_node::capabilities::Sensors;
 use miner_node::config::{Config, Secret};
 use miner_node::identity::Identity;
 use miner_node::loops::{self, Options, Outcome, Stop};
@@ -84,10 +85,14 @@ impl Rig {
     }
 
     pub async fn node(&self) -> Arc<Node> {
+        self.node_with(Sensors::of_machine()).await
+    }
+
+    async fn node_with(&self, sensors: Sensors) -> Arc<Node> {
         let identity =
             Identity { node_id: "rig7".parse().unwrap(), key: SigningKey::from_bytes(&[7; 32]) };
         let executable = PathBuf::from(env!("CARGO_BIN_EXE_miner-node"));
-        Node::start(self.config.clone(), identity, executable).await.unwrap()
+        Node::start_with(self.config.clone(), identity, executable, sensors).await.unwrap()
     }
 
     pub async fn run(&self) -> Running {
@@ -95,7 +100,16 @@ impl Rig {
     }
 
     pub async fn run_with(&self, options: Options) -> Running {
-        let (node, stop) = (self.node().await, Stop::default());
+        Self::begin(self.node().await, options)
+    }
+
+    /// A node that sees another machine.
+    pub async fn run_with_sensors(&self, sensors: Sensors) -> Running {
+        Self::begin(self.node_with(sensors).await, Options::default())
+    }
+
+    fn begin(node: Arc<Node>, options: Options) -> Running {
+        let stop = Stop::default();
         let work = tokio::spawn(loops::run(Arc::clone(&node), options, stop.clone()));
         Running { node, stop, work }
     }

@@ -143,7 +143,7 @@ impl Sandbox {
         engine.give(places, &container.job_file).map_err(SandboxError::io("job directory"))?;
         let line = engine.run_line(container, places);
         let started = Instant::now();
-        let spawned = self.launcher.spawn(line, Vec::new(), &Confinement::none()).await;
+        let spawned = self.launcher.spawn(line, Vec::new(), None, &Confinement::none()).await;
         let mut client = spawned.map_err(SandboxError::io("start"))?;
         let outcome = self.watch(engine, container, places, interrupt, started, &mut client).await;
         // Whatever happened: nothing stays.
@@ -274,7 +274,7 @@ impl Sandbox {
     }
 
     async fn output(&self, line: Vec<OsString>) -> std::io::Result<Output> {
-        let mut child = self.launcher.spawn(line, Vec::new(), &Confinement::none()).await?;
+        let mut child = self.launcher.spawn(line, Vec::new(), None, &Confinement::none()).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let pipes = child.stdout.take().zip(child.stderr.take());
         let Some((out, err)) = pipes else { return Err(std::io::Error::other("no pipes")) };

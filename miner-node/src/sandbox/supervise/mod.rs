@@ -23,6 +23,7 @@ use super::capture::capture;
 use super::confine::Confinement;
 use super::door::Door;
 use super::gate::Gate;
+use super::gpu::VramWatch;
 use super::process_tree::{self, Sample};
 use super::seccomp::Filter;
 use super::{
@@ -96,6 +97,7 @@ struct Running {
     overflow: CancellationToken,
     peak: Sample,
     disk: Disk,
+    vram: VramWatch,
 }
 
 impl Running {
@@ -129,6 +131,7 @@ impl Running {
             overflow,
             peak: Sample::default(),
             disk: Disk::new(places.work.clone()),
+            vram: VramWatch::over(places.gpu.as_ref()),
         })
     }
 
@@ -159,6 +162,9 @@ impl Running {
                 () = sleep_until(deadline) => break Ending::TimedOut,
                 () = sleep(pause) => {
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                    if self.vram.exceeds(self.first.as_ref().map(|first| first.pid)).await {
+                        break Ending::OutOfMemory;
+                    }
                     if let Some(ending) = self.look(limits).await {
                         break ending;
                     }
@@ -315,7 +321,7 @@ impl Running {
             cpu: self.peak.cpu,
             max_rss_bytes: self.peak.rss_bytes,
             written_bytes: printed.iter().fold(work_bytes, |sum, more| sum.saturating_add(*more)),
-            vram_bytes: None,
+            vram_bytes: self.vram.peak_bytes(),
             joules: None,
             egress_bytes: None,
         };

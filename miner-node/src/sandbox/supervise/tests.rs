@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use rustix::thread::CpuSet;
+use std::sync::{Arc, Mutex};
+
 use tempfile::TempDir;
 
-use super::super::{DiskTurn, Policy, Shown, Tools, UserRange};
+use super::super::{DiskTurn, Gpu, Policy, Shown, Tools, UserRange};
 use super::*;
 
 struct Case {
@@ -13,6 +15,7 @@ struct Case {
     command: Command,
     interrupt: Interrupt,
     policy: Policy,
+    gpu: Option<Gpu>,
 }
 
 impl Case {
@@ -35,7 +38,13 @@ impl Case {
                 ..Limits::trial()
             },
         };
-        Self { directory, command, interrupt: Interrupt::default(), policy: Policy::default() }
+        Self {
+            directory,
+            command,
+            interrupt: Interrupt::default(),
+            policy: Policy::default(),
+            gpu: None,
+        }
     }
 
     fn places(&self) -> Places {
@@ -46,6 +55,7 @@ impl Case {
             stdout: path("stdout"),
             stderr: path("stderr"),
             door: None,
+            gpu: self.gpu.clone(),
         }
     }
 
@@ -409,4 +419,65 @@ async fn a_control_group_is_there_as_long_as_its_run() {
     assert_eq!(run.ending, Ending::Canceled);
     assert_eq!(groups.is_empty(), !run.isolation.has(Piece::Cgroup), "{groups:?}");
     assert_eq!(sandbox.groups(), Vec::<PathBuf>::new());
+}
+
+/// A driver that says how much the job holds; it has to be asked for the job's own processes, as
+/// the host knows them.
+fn meter(held: u64, asked: &Arc<Mutex<Vec<u32>>>) -> Gpu {
+    let asked = Arc::clone(asked);
+    let meter = move |pids: &[u32]| {
+        *asked.lock().unwrap() = pids.to_vec();
+        let is_ours = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.starts_with(b"sleep\x001000")
+        };
+        Some(if pids.iter().any(is_ours) { held } else { 0 })
+    };
+    Gpu { nodes: Vec::new(), env: Vec::new(), meter: Some(Arc::new(meter)), most_bytes: Some(100) }
+}
+
+#[tokio::test]
+async fn too_much_gpu_memory_ends_a_job() {
+    let asked = Arc::default();
+    let mut case = Case::sh("sleep 1000");
+    case.command.limits.grace = Duration::ZERO;
+    case.gpu = Some(meter(101, &asked));
+    let run = case.run().await;
+    assert_eq!((run.ending, run.usage.vram_bytes), (Ending::OutOfMemory, Some(101)));
+    assert!(!asked.lock().unwrap().contains(&std::process::id()));
+    assert_eq!(case.left(), 0);
+}
+
+#[tokio::test]
+async fn as_much_gpu_memory_as_allowed_is_only_counted() {
+    let asked = Arc::default();
+    let mut case = Case::sh("sleep 1000");
+    case.gpu = Some(meter(100, &asked));
+    let interrupt = case.interrupt.clone();
+    let ended = tokio::spawn(async move { case.run().await });
+    while asked.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    interrupt.kill.cancel();
+    assert_eq!(ended.await.unwrap().ending, Ending::Canceled);
+}
+
+#[tokio::test]
+async fn a_gpu_job_sees_its_device_and_no_other() {
+    let devices = TempDir::new().unwrap();
+    for name in ["nvidia0", "nvidia1", "nvidiactl"] {
+        std::fs::write(devices.path().join(name), name).unwrap();
+    }
+    let node = |name: &str| devices.path().join(name);
+    let script = format!("ls {}; echo $CUDA_VISIBLE_DEVICES", devices.path().display());
+    let mut case = Case::sh(&script);
+    case.gpu = Some(Gpu {
+        nodes: vec![node("nvidia1"), node("nvidiactl")],
+        env: vec![("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())],
+        meter: None,
+        most_bytes: None,
+    });
+    let run = case.run().await;
+    assert_eq!((run.ending, run.usage.vram_bytes), (Ending::Exited(0), None));
+    assert_eq!(case.stdout(), "nvidia1\nnvidiactl\nGPU-1\n");
 }
