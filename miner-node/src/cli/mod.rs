@@ -262,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_door_is_the_jobs() {
+        for own in [["--help", "x"], ["--config", "x"], ["--", "x"], ["-V", "--"]] {
+            let line = ["miner-node", door::SUBCOMMAND, "--", "/usr/bin/env"].into_iter();
+            let cli = Cli::try_parse_from(line.chain(own)).unwrap();
+            let Command::Door { program, arguments } = cli.command else { panic!("{own:?}") };
+            assert_eq!(program, PathBuf::from("/usr/bin/env"));
+            assert_eq!(arguments, own);
+            assert!(cli.flags.config.is_empty());
+        }
+    }
+
+    #[test]
     fn a_level_that_is_none_is_a_usage_error() {
         let error =
             Cli::try_parse_from(["miner-node", "--log-level", "loud", "doctor"]).unwrap_err();

@@ -45,7 +45,8 @@ pub(super) fn command_line(
     line.all(environment(command, places));
     line.add("--");
     if places.door.is_some() {
-        line.all([door::INSIDE, door::SUBCOMMAND]);
+        // Whatever follows is the job's, however it looks.
+        line.all([door::INSIDE, door::SUBCOMMAND, "--"]);
     }
     line.add(&command.program).all(&command.args);
     line.0
