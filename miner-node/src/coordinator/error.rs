@@ -32,6 +32,10 @@ pub enum CallError {
     /// The reply was not what the protocol says.
     #[error("coordinator's reply makes no sense: {0}")]
     Nonsense(String),
+    /// A host of inputs, which is not the coordinator, did not give one; for how long to leave it
+    /// alone.
+    #[error("the host of an input does not give it")]
+    Foreign(Option<Duration>),
     /// The request could not be made.
     #[error("request cannot be made: {0}")]
     Local(String),
@@ -79,6 +83,7 @@ impl CallError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Unreachable(_) | Self::Nonsense(_) => Remedy::Retry(None),
+            Self::Foreign(pause) => Remedy::Retry(*pause),
             Self::Local(_) => Remedy::GiveUp,
             Self::Refused { status, details, retry_after, .. } => match (self.code(), status) {
                 (Some(ErrorCode::UnitsExceeded), _) => max_units(details),

@@ -53,6 +53,8 @@ pub struct Coordinator {
     client: Client,
     /// For what is downloaded: calls that wait for an answer may be silent for longer.
     downloads: Client,
+    /// For what others keep: it shows them nothing of this node.
+    foreign: Client,
     timeout: Duration,
 }
 
@@ -68,6 +70,7 @@ impl Coordinator {
             token: config.auth_token.clone(),
             client: builder()?.build()?,
             downloads: builder()?.read_timeout(LONGEST_STALL).build()?,
+            foreign: connection::foreign(config).read_timeout(LONGEST_STALL).build()?,
             timeout: Duration::from_secs(config.timeout_s.into()),
         })
     }
@@ -222,12 +225,12 @@ impl Coordinator {
         self.send(self.downloads.get(url).timeout(LONGEST_TRANSFER)).await
     }
 
-    /// Starts fetching an input from elsewhere, without the key.
+    /// Starts fetching an input from elsewhere, without the key and the node's certificate.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn foreign_input(&self, url: Url) -> Result<Response, CallError> {
-        checked(self.downloads.get(url).timeout(LONGEST_TRANSFER).send().await?).await
+        checked(self.foreign.get(url).timeout(LONGEST_TRANSFER).send().await?).await
     }
 
     async fn post<T: DeserializeOwned>(

@@ -59,18 +59,26 @@ impl From<CallError> for InputError {
     }
 }
 
-/// A host of files does not speak the protocol: its refusals are final by their status alone.
-fn foreign(error: CallError) -> InputError {
-    match error {
-        CallError::Refused { status: 300..=407 | 409..=424 | 426..=428 | 430..=499, .. } => {
-            refused(format!("input: {error}").replace("coordinator", "its host"))
-        }
-        other => InputError::from(other),
+/// A host of files does not speak the protocol: its refusals are final by their status alone. The
+/// owner hears why; the client would learn from it what else listens on the owner's network.
+fn foreign(error: &CallError) -> InputError {
+    warn!(event = "input_failed", "the host of an input: {error}");
+    match *error {
+        CallError::Refused { status: 300..=407 | 409..=424 | 426..=428 | 430..=499, .. }
+        | CallError::Local(_) => refused(CallError::Foreign(None).to_string()),
+        CallError::Refused { retry_after, .. } => InputError::Call(CallError::Foreign(retry_after)),
+        _ => InputError::Call(CallError::Foreign(None)),
     }
 }
 
 fn too_large(file: &InputFile) -> InputError {
     refused(format!("input {} is larger than this node allows", file.name))
+}
+
+/// This node's disk is no fault of the job's.
+fn local(file: &InputFile, error: &std::io::Error) -> InputError {
+    let why = format!("input {}: {error}", file.name);
+    InputError::Refused(Refusal::new(FailureCode::Internal, why))
 }
 
 fn refused(why: String) -> InputError {
@@ -93,10 +101,7 @@ pub async fn fetch(
     // Before anything is looked up: what the owner has forbidden since is not given any more.
     let url = file.url.as_ref().map(|url| allowed(url, source.accept)).transpose()?;
     let path = directory.join(file.name.as_str());
-    let local = |error: std::io::Error| {
-        let why = format!("input {}: {error}", file.name);
-        InputError::Refused(Refusal::new(FailureCode::Internal, why))
-    };
+    let local = |error: std::io::Error| local(file, &error);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).await.map_err(local)?;
     }
@@ -107,10 +112,16 @@ pub async fn fetch(
     }
     let response = match url {
         None => source.coordinator.input(file.sha256, source.job, source.token).await?,
-        Some(url) => source.coordinator.foreign_input(url).await.map_err(foreign)?,
+        Some(url) => {
+            source.coordinator.foreign_input(url).await.map_err(|error| foreign(&error))?
+        }
     };
     let mut target = File::create(&path).await.map_err(local)?;
-    let (sha256, bytes) = save(response, &mut target, room, file).await?;
+    let saved = save(response, &mut target, room, file).await;
+    let (sha256, bytes) = saved.map_err(|error| match error {
+        InputError::Call(error) if file.url.is_some() => foreign(&error),
+        other => other,
+    })?;
     target.sync_all().await.map_err(local)?;
     if sha256 != file.sha256 {
         return Err(refused(format!("input {} has another hash than promised", file.name)));
@@ -156,9 +167,9 @@ async fn save(
             return Err(too_large(file));
         }
         digest.update(&piece);
-        let written = target.write_all(&piece).await;
-        written.map_err(|error| refused(format!("input {}: {error}", file.name)))?;
+        target.write_all(&piece).await.map_err(|error| local(file, &error))?;
     }
+    target.flush().await.map_err(|error| local(file, &error))?;
     Ok((Sha256Hex::from_bytes(digest.finalize().into()), bytes))
 }
 
@@ -173,10 +184,22 @@ pub fn allowed(url: &str, accept: &Accept) -> Result<Url, InputError> {
     if !matches!(parsed.scheme(), "http" | "https") || !is_plain {
         return Err(refused("input url must be plain http or https".to_owned()));
     }
-    if !accept.input_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
-        return Err(refused(format!("this node does not fetch inputs from {host:?}")));
+    if !accept.input_hosts.iter().any(|entry| names(entry, host, &parsed)) {
+        let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
+        return Err(refused(format!("this node does not fetch inputs from {host}{port}")));
     }
     Ok(parsed)
+}
+
+/// Whether the owner's `entry` means `url`: a bare host is its file server, not all that listens
+/// there.
+fn names(entry: &str, host: &str, url: &Url) -> bool {
+    if entry.eq_ignore_ascii_case(host) {
+        // The parser drops a port that is the scheme's own.
+        return url.port().is_none();
+    }
+    let Some((name, port)) = entry.rsplit_once(':') else { return false };
+    name.eq_ignore_ascii_case(host) && port.parse().ok() == url.port_or_known_default()
 }
 
 #[cfg(test)]
@@ -188,9 +211,65 @@ mod tests {
         for (status, is_final) in
             [(404, true), (403, true), (302, true), (429, false), (503, false)]
         {
-            let error = foreign(CallError::refused(status, None, b""));
+            let error = foreign(&CallError::refused(status, None, b""));
             assert_eq!(matches!(error, InputError::Refused(_)), is_final, "{status}");
         }
+    }
+
+    #[test]
+    fn a_host_of_files_does_not_speak_for_the_coordinator() {
+        let body = br#"{"error": {"code": "LEASE_LOST", "message": "sshd"}}"#;
+        let second = std::time::Duration::from_secs(1);
+        let texts = [
+            foreign(&CallError::refused(503, Some(second), body)),
+            foreign(&CallError::refused(404, None, body)),
+            foreign(&CallError::Unreachable("connection refused".to_owned())),
+        ]
+        .map(|error| match error {
+            InputError::Refused(refusal) => refusal.message,
+            InputError::Call(error) => {
+                assert!(matches!(error.remedy(), Remedy::Retry(_)));
+                error.to_string()
+            }
+        });
+        assert_eq!(texts[0], texts[1]);
+        assert_eq!(texts[0], texts[2]);
+        assert!(!texts[0].contains("sshd") && !texts[0].contains("404"), "{}", texts[0]);
+    }
+
+    #[test]
+    fn a_host_is_not_all_of_its_ports() {
+        let accept = Accept {
+            input_hosts: vec!["a.example".to_owned(), "b.example:8080".to_owned()],
+            ..Accept::default()
+        };
+        for (url, is_allowed) in [
+            ("http://a.example/x", true),
+            ("http://a.example:80/x", true),
+            ("https://A.example/x", true),
+            ("https://a.example:22/x", false),
+            ("https://a.example:80/x", false),
+            ("https://b.example:8080/x", true),
+            ("http://b.example/x", false),
+            ("http://b.example:80801/x", false),
+        ] {
+            assert_eq!(allowed(url, &accept).is_ok(), is_allowed, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_no_fault_of_the_job() {
+        let response = Response::from(axum::http::Response::new("content"));
+        let mut full = File::options().write(true).open("/dev/full").await.unwrap();
+        let file = InputFile {
+            name: "x".parse().unwrap(),
+            sha256: Sha256Hex::of(b"content"),
+            url: None,
+            size_bytes: None,
+        };
+        let saved = save(response, &mut full, 100, &file).await;
+        let Err(InputError::Refused(refusal)) = saved else { panic!("{saved:?}") };
+        assert_eq!(refusal.code, FailureCode::Internal);
     }
 
     #[test]

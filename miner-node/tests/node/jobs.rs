@@ -233,7 +233,8 @@ async fn an_input_is_fetched_once_and_checked_each_time() {
         "headers": {"location": "/list.txt"}}]))
     .await;
     let mut rig = Rig::new().await;
-    rig.config.accept.input_hosts = vec!["127.0.0.1".to_owned()];
+    let address = host.url.trim_start_matches("http://").trim_end_matches('/');
+    rig.config.accept.input_hosts = vec![address.to_owned()];
     rig.config.resources.max_input_mb = 1;
     let node = rig.run().await;
     let job = |path: &str, content: &[u8]| {
