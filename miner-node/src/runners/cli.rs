@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::job::{Network, SlotKind};
 use protocol::{FailureCode, Job};
 
+use super::allowlist::Program;
 use super::{Allowlist, Refusal};
 use crate::sandbox::{Command, Limits, Shown};
 
@@ -43,6 +44,11 @@ impl Cli {
             let why = format!("{name} may not use a GPU on this node");
             return Err(Refusal::new(FailureCode::Deny, why));
         }
+        program.check_still().map_err(|why| {
+            let why = format!("this node does not trust its own {name} any more: it {why}");
+            Refusal::new(FailureCode::Deny, why)
+        })?;
+        check_limits(name, program, job)?;
         if let Some(secs) = program.max_runtime_s {
             limits.wall = limits.wall.min(Duration::from_secs(secs.into()));
         }
@@ -77,6 +83,27 @@ impl Cli {
     }
 }
 
+/// Who asks for more than the program may have is not run with less.
+fn check_limits(name: &str, program: &Program, job: &Job) -> Result<(), Refusal> {
+    let (asked, needed) = (&job.limits, &job.requirements);
+    for (what, asked, most, unit) in [
+        ("run time", asked.max_runtime_s, program.max_runtime_s, "s"),
+        ("output", asked.max_output_mb, program.max_output_mb, "MiB"),
+        ("memory", asked.ram_mb.max(needed.ram_mb), program.max_ram_mb, "MiB"),
+        ("processor time", asked.cpu_secs, program.max_cpu_secs, "s"),
+    ] {
+        if let (Some(asked), Some(most)) = (asked, most)
+            && asked > most
+        {
+            let why = format!(
+                "the job asks for {asked} {unit} of {what}, this node gives {name} at most {most} {unit}"
+            );
+            return Err(Refusal::new(FailureCode::Deny, why));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -104,6 +131,7 @@ mod tests {
         job.runner.kind = RunnerKind::Cli;
         job.command = Some("env".to_owned());
         job.args = vec!["--help".to_owned()];
+        job.limits.max_runtime_s = None;
         let ceilings = Ceilings { runtime_s: 100, output_mb: 10, ..Ceilings::default() };
         let plan = runners.plan(&job, Path::new("/x"), &ceilings).unwrap();
         let Plan::Sandboxed(command) = plan else { panic!("no program: {plan:?}") };
@@ -130,6 +158,73 @@ mod tests {
         assert!(with.plan(&job, Path::new("/x"), &ceilings).is_ok());
         job.slot = SlotKind::Cpu;
         assert!(without.plan(&job, Path::new("/x"), &ceilings).is_ok());
+    }
+
+    #[test]
+    fn who_asks_for_more_than_the_program_may_have_is_refused() {
+        type Ask = fn(&mut Job);
+        let text = "command: {path: /usr/bin/env}\nargs: [[--help]]\nmax_runtime_s: 9\n\
+            max_output_mb: 2\nmax_ram_mb: 3\nmax_cpu_secs: 4";
+        let runners = runners(text);
+        let cases: [(&str, Ask, Ask); 5] = [
+            (
+                "10 s of run time",
+                |job| job.limits.max_runtime_s = Some(9),
+                |job| job.limits.max_runtime_s = Some(10),
+            ),
+            (
+                "3 MiB of output",
+                |job| job.limits.max_output_mb = Some(2),
+                |job| job.limits.max_output_mb = Some(3),
+            ),
+            (
+                "4 MiB of memory",
+                |job| job.limits.ram_mb = Some(3),
+                |job| job.limits.ram_mb = Some(4),
+            ),
+            (
+                "4 MiB of memory",
+                |job| job.requirements.ram_mb = Some(3),
+                |job| job.requirements.ram_mb = Some(4),
+            ),
+            (
+                "5 s of processor time",
+                |job| job.limits.cpu_secs = Some(4),
+                |job| job.limits.cpu_secs = Some(5),
+            ),
+        ];
+        for (word, modest, greedy) in cases {
+            let mut job = job("cli");
+            job.runner.kind = RunnerKind::Cli;
+            job.command = Some("env".to_owned());
+            job.args = vec!["--help".to_owned()];
+            job.limits.max_runtime_s = None;
+            let plan = |job: &Job| runners.plan(job, Path::new("/x"), &Ceilings::default());
+            modest(&mut job);
+            assert!(plan(&job).is_ok(), "{word}");
+            greedy(&mut job);
+            let refusal = plan(&job).unwrap_err();
+            assert_eq!(refusal.code, FailureCode::Deny);
+            assert!(refusal.message.contains(word), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn a_program_that_others_can_write_by_now_is_not_run() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = tempfile::tempdir().unwrap();
+        let path = std::fs::canonicalize(place.path()).unwrap().join("tool");
+        std::fs::copy("/usr/bin/env", &path).unwrap();
+        let runners = runners(&format!("command: {{path: {}, name: env}}", path.display()));
+        let mut job = job("cli");
+        job.runner.kind = RunnerKind::Cli;
+        job.command = Some("env".to_owned());
+        let plan = || runners.plan(&job, Path::new("/x"), &Ceilings::default());
+        assert!(plan().is_ok());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o775)).unwrap();
+        let refusal = plan().unwrap_err();
+        assert_eq!(refusal.code, FailureCode::Deny);
+        assert!(refusal.message.contains("writable"), "{}", refusal.message);
     }
 
     #[test]

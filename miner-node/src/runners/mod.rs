@@ -131,8 +131,8 @@ impl Offer {
 
     /// Adds what a server of the owner's can do, if it has anything to do it with.
     fn add_models(&mut self, kind: RunnerKind, workload: &str, models: Vec<Name>, is_on_gpu: bool) {
-        self.reaches_gpu |= is_on_gpu;
         if !models.is_empty() {
+            self.reaches_gpu |= is_on_gpu;
             self.add(kind, &[workload]);
             self.models.extend(models);
         }
@@ -193,8 +193,13 @@ impl Runners {
             }
             // A container is given no device.
             RunnerKind::Wasm | RunnerKind::Container => false,
-            // The allowlist says it of each program; the others bring their own ways.
-            RunnerKind::Cli | RunnerKind::Python | RunnerKind::Ollama => true,
+            // The allowlist says it of each program.
+            RunnerKind::Cli => true,
+            RunnerKind::Ollama => self.llm.as_ref().is_some_and(Llm::is_on_gpu),
+            RunnerKind::Python => match &self.sd {
+                Some(sd) if job.workload.as_str() == sd::WORKLOAD => sd.is_on_gpu(),
+                _ => true,
+            },
         };
         // Not E_NOGPU: the GPU is there, and stays on offer for those who can use it.
         let message = format!("{} does not use a GPU on this node", job.workload);

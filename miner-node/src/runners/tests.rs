@@ -58,3 +58,23 @@ fn a_program_learns_nothing_about_the_lease() {
     let facts = serde_json::to_string(&JobFacts::of(&job("hash"))).unwrap();
     assert!(!facts.contains("AAAAAAAA") && facts.contains("01ARZ3NDEKTSV4RRFFQ69G5FAV"), "{facts}");
 }
+
+#[test]
+fn nobody_pays_for_a_gpu_and_gets_a_processor() {
+    let runners = Runners { builtin: Some(Builtin::new("/node")), ..Runners::default() };
+    let mut job = job("hash");
+    assert!(runners.plan(&job, Path::new("/x"), &Ceilings::default()).is_ok());
+    job.slot = SlotKind::Gpu;
+    let refusal = runners.plan(&job, Path::new("/x"), &Ceilings::default()).unwrap_err();
+    assert_eq!(refusal.code, FailureCode::Unsupported);
+    assert!(refusal.message.contains("GPU"), "{}", refusal.message);
+}
+
+#[test]
+fn a_server_without_models_brings_no_gpu() {
+    let mut offer = Offer::default();
+    offer.add_models(RunnerKind::Ollama, llm::WORKLOAD, Vec::new(), true);
+    assert!(!offer.reaches_gpu);
+    offer.add_models(RunnerKind::Ollama, llm::WORKLOAD, vec!["m".parse().unwrap()], true);
+    assert!(offer.reaches_gpu);
+}

@@ -179,6 +179,14 @@ impl Allowlist {
 }
 
 impl Program {
+    /// Whether it is still what it was when the list was read: nobody else's.
+    ///
+    /// # Errors
+    /// What has become of it, as the end of a sentence.
+    pub fn check_still(&self) -> Result<(), String> {
+        trust::check_program(&self.path)
+    }
+
     fn new(file: File) -> Result<Self, String> {
         let path = file.command.path;
         if !trust::is_plain(&path) {

@@ -220,6 +220,8 @@ fn files_that_others_could_have_written_void_the_list() {
     let file = writable.path().join("ffmpeg.yaml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(Allowlist::load(writable.path()).unwrap_err().why.contains("writable"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+    assert!(Allowlist::load(writable.path()).unwrap_err().why.contains("writable"));
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(writable.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -261,6 +263,8 @@ fn a_way_that_others_can_change_voids_the_list() {
     assert!(load("bin/tool").is_ok());
     let why = load("link/tool").unwrap_err().why;
     assert!(why.contains("it really is"), "{why}");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o775)).unwrap();
+    assert!(load("bin/tool").unwrap_err().why.contains("can be replaced"));
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(load("bin/tool").unwrap_err().why.contains("can be replaced"));
     let list = open.join("allowlist.d");

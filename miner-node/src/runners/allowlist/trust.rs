@@ -5,6 +5,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path};
 
+/// The permission to write, of the group and of everybody: who is in a group is not our affair.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// A plain file of at most `largest` bytes that only root or we can have written.
 pub(super) fn check_file(path: &Path, largest: u64) -> Result<(), String> {
     let found = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
@@ -62,13 +65,27 @@ pub(super) fn is_plain(path: &Path) -> bool {
 }
 
 fn check_owner(found: &Metadata) -> Result<(), String> {
-    if found.permissions().mode() & 0o002 != 0 {
-        return Err("is writable for everybody".to_owned());
+    if found.permissions().mode() & OTHERS_WRITE != 0 {
+        return Err("is writable for its group or for everybody".to_owned());
     }
-    if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
+    if !is_ours(found.uid()) {
         return Err("belongs to another user".to_owned());
     }
     Ok(())
+}
+
+/// Whether root or we own it.
+fn is_ours(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// How others could exchange what is in a directory of `uid`'s with this `mode`.
+fn opens_to_others(mode: u32, uid: u32) -> Option<&'static str> {
+    // In a sticky directory everybody's files stay their own.
+    if mode & OTHERS_WRITE != 0 && mode & 0o1000 == 0 {
+        return Some("is writable for its group or for everybody");
+    }
+    (!is_ours(uid)).then_some("belongs to another user")
 }
 
 /// No directory on the way is a link: what is allowed is what is started.
@@ -80,16 +97,37 @@ fn check_real(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// No directory on the way lets everybody put another file in the place of this one.
+/// No directory on the way lets others put another file in the place of this one.
 fn check_way(path: &Path) -> Result<(), String> {
     let real = fs::canonicalize(path).map_err(|error| error.to_string())?;
     for directory in real.ancestors().skip(1) {
-        let mode = directory.metadata().map_err(|error| error.to_string())?.permissions().mode();
-        // In a sticky directory everybody's files stay their own.
-        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
-            let directory = directory.display();
-            return Err(format!("can be replaced: {directory} is writable for everybody"));
-        }
+        let found = directory.metadata().map_err(|error| error.to_string())?;
+        let why = opens_to_others(found.permissions().mode(), found.uid());
+        let Some(why) = why else { continue };
+        return Err(format!("can be replaced: {} {why}", directory.display()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_open_to_its_owner_and_to_who_may_write() {
+        let own = rustix::process::geteuid().as_raw();
+        for (mode, uid, is_open) in [
+            (0o755, 0, false),
+            (0o755, own, false),
+            (0o1777, 0, false),
+            (0o1775, 0, false),
+            (0o777, 0, true),
+            (0o775, 0, true),
+            (0o775, own, true),
+            (0o755, own + 1, true),
+            (0o1777, own + 1, true),
+        ] {
+            assert_eq!(opens_to_others(mode, uid).is_some(), is_open, "{mode:o} {uid}");
+        }
+    }
 }
