@@ -46,7 +46,8 @@ impl InputCache {
         let cache =
             Self { directory, most_bytes: u64::from(most_mb) << 20, turns: Mutex::default() };
         cache
-            .make_room(0)
+            .clean()
+            .and_then(|()| cache.make_room(0))
             .map_err(|source| NotPrivate::Io { path: cache.directory.clone(), source })?;
         Ok(cache)
     }
@@ -115,6 +116,17 @@ impl InputCache {
         fs::rename(unfinished, self.directory.join(key))
     }
 
+    /// Removes what was begun in an earlier life: nobody will finish it.
+    fn clean(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(UNFINISHED) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn make_room(&self, bytes: u64) -> io::Result<()> {
         let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -126,9 +138,7 @@ impl InputCache {
         kept.sort_unstable();
         let mut total: u64 = kept.iter().map(|(_, length, _)| length).sum();
         for (_, length, path) in kept {
-            // Nobody finishes at start what was begun in an earlier life.
-            let is_left_over = bytes == 0 && path.to_string_lossy().ends_with(UNFINISHED);
-            if total + bytes > self.most_bytes || is_left_over {
+            if total + bytes > self.most_bytes {
                 match fs::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => total -= length,
@@ -218,6 +228,16 @@ mod tests {
         assert!(take(&root, &cache(&root, 1), "a", sha256).is_some());
         assert!(!root.path().join("inputs/b.part").exists());
         assert_eq!(take(&root, &cache(&root, 0), "a", sha256), None);
+    }
+
+    #[test]
+    fn an_empty_file_leaves_alone_what_others_are_writing() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = cache(&root, 1);
+        let theirs = root.path().join("inputs/b.part");
+        fs::write(&theirs, "half").unwrap();
+        put(&root, &cache, "a", b"");
+        assert_eq!(fs::read(theirs).unwrap(), b"half");
     }
 
     #[test]
