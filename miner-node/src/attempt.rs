@@ -72,6 +72,11 @@ fn no_egress() -> Refusal {
     Refusal::new(FailureCode::Egress, "this node gives jobs no network: egress.allow is empty")
 }
 
+fn spent(max_mb: u32) -> Refusal {
+    let why = format!("the job wants more than {max_mb} MiB of traffic, which this node gives");
+    Refusal::new(FailureCode::Egress, why)
+}
+
 /// What a plan came to, whoever carried it out.
 struct Done {
     ending: Ending,
@@ -330,13 +335,18 @@ impl<'a> Attempt<'a> {
                 None => None,
             }
         };
-        let (run, egress_bytes) = tokio::join!(run, carry);
+        let (run, traffic) = tokio::join!(run, carry);
         let run = run.map_err(|error| match error {
             SandboxError::Setup(why) => Refusal::new(FailureCode::Internal, why),
             other => Refusal::new(FailureCode::Internal, other.to_string()),
         })?;
         let Run { ending, usage, isolation } = run;
-        let usage = Usage { egress_bytes, ..usage };
+        let usage = Usage { egress_bytes: traffic.map(|traffic| traffic.bytes), ..usage };
+        if traffic.is_some_and(|traffic| traffic.is_spent) {
+            // An attempt runs once.
+            let _ = self.used.set(usage);
+            return Err(spent(self.node.config.egress.max_mb).into());
+        }
         let isolation = isolation.to_string();
         let stderr = self.dir.stderr_log();
         Ok(Done {

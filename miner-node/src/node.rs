@@ -172,7 +172,8 @@ impl Node {
         let capabilities = miner_capabilities(&probe, &config, &identity, &offer);
         let slots = capabilities.slots.unwrap_or_default();
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
-        let egress = Egress::new(Rules::new(config.egress.allow.clone()), Internet);
+        let rules = Rules::new(config.egress.allow.clone());
+        let egress = Egress::new(rules, Internet, config.egress.max_mb);
         let gpus = offered_gpus(&probe, &offer).cloned().collect();
         let audit = Audit::new(config.state_dir());
         audit.started(clock::now(), &config, &identity);

@@ -106,6 +106,7 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
             config.runners.python.task_paths.iter().any(|path| relative(path)),
             "must be absolute paths",
         ),
+        ("egress.max_mb", config.egress.max_mb == 0, "must be at least 1"),
         ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),
         ("accept.max_runtime_s", accept.max_runtime_s == 0, "must be at least 1"),
     ]

@@ -107,6 +107,7 @@ pub static KEYS: &[Key] = &[
     key("logging.format", Kind::Text, &[]),
     key("logging.path", Kind::Text, &[]),
     key("egress.allow", Kind::List, &[]),
+    key("egress.max_mb", Kind::Number, &[]),
     key("accept.workloads", Kind::Text, &[]),
     key("accept.clients", Kind::Text, &[]),
     key("accept.min_price", Kind::Text, &[]),

@@ -289,11 +289,19 @@ pub enum LogFormat {
 }
 
 /// What jobs may reach that ask for network access.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
     /// `host:port` or `*.domain:port`; empty: nothing, and jobs that ask for it are refused.
     pub allow: Vec<Rule>,
+    /// The most traffic of a job, both ways together, in MiB.
+    pub max_mb: u32,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self { allow: Vec::new(), max_mb: 1024 }
+    }
 }
 
 /// Which jobs the owner consents to; all conditions must hold.

@@ -3,15 +3,16 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::address::is_public;
-use super::internet::Outside;
+use super::internet::{Outside, Question};
 use super::request::{Connect, LONGEST_HEAD, Refused, parse};
 use super::rule::{Host, Rules, Target};
 use super::tunnel::tunnel;
@@ -27,6 +28,7 @@ const MOST_ADDRESSES: usize = 4;
 
 const FORBIDDEN: &str = "403 Forbidden";
 const BAD_GATEWAY: &str = "502 Bad Gateway";
+const UNAVAILABLE: &str = "503 Service Unavailable";
 const GATEWAY_TIMEOUT: &str = "504 Gateway Timeout";
 
 /// A job's proxy.
@@ -34,11 +36,22 @@ const GATEWAY_TIMEOUT: &str = "504 Gateway Timeout";
 pub(super) struct Proxy<O> {
     pub(super) rules: Arc<Rules>,
     pub(super) outside: Arc<O>,
+    /// Names that the job may ask for at once.
+    pub(super) questions: Arc<Semaphore>,
+    /// Names that all jobs may ask for at once.
+    pub(super) node_questions: Arc<Semaphore>,
     /// Bytes to and from targets.
     pub(super) carried: AtomicU64,
+    /// The most of these.
+    pub(super) most_bytes: u64,
 }
 
 impl<O: Outside> Proxy<O> {
+    /// Whether the job has used up its traffic.
+    pub(super) fn is_spent(&self) -> bool {
+        self.carried.load(Ordering::Relaxed) > self.most_bytes
+    }
+
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, mut job: TcpStream) -> io::Result<()> {
         let head = timeout(HEAD_PATIENCE, read_head(&mut job)).await;
@@ -53,7 +66,7 @@ impl<O: Outside> Proxy<O> {
             Ok((mut far, rest)) => {
                 job.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
                 far.write_all(&rest).await?;
-                tunnel(job, far, rest.len() as u64, &self.carried).await
+                tunnel(job, far, rest.len() as u64, (&self.carried, self.most_bytes)).await
             }
             Err(refused) => {
                 job.write_all(&refused.response()).await?;
@@ -67,6 +80,11 @@ impl<O: Outside> Proxy<O> {
     async fn reach(&self, target: &Target) -> Result<TcpStream, Refused> {
         if !self.rules.allow(target) {
             return Err(Refused::new(FORBIDDEN, format!("egress.allow does not name {target}")));
+        }
+        if self.is_spent() {
+            let most_mb = self.most_bytes >> 20;
+            let why = format!("the job's traffic is used up: egress.max_mb is {most_mb}");
+            return Err(Refused::new(FORBIDDEN, why));
         }
         let found = self.addresses(&target.host).await?;
         let public: Vec<_> = found.into_iter().filter(|address| is_public(*address)).collect();
@@ -90,11 +108,21 @@ impl<O: Outside> Proxy<O> {
             Host::Address(address) => return Ok(vec![*address]),
             Host::Name(name) => name,
         };
-        match timeout(CONNECT_PATIENCE, self.outside.resolve(name)).await {
+        let question = timeout(CONNECT_PATIENCE, self.question()).await.ok().flatten();
+        let busy = || Refused::new(UNAVAILABLE, "too many names are being asked for");
+        let question = question.ok_or_else(busy)?;
+        match timeout(CONNECT_PATIENCE, self.outside.resolve(name, question)).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(error)) => Err(Refused::new(BAD_GATEWAY, format!("{name}: {error}"))),
             Err(_) => Err(Refused::new(GATEWAY_TIMEOUT, format!("{name} is not resolved"))),
         }
+    }
+
+    /// Waits for the right to ask for a name. `None` never happens.
+    async fn question(&self) -> Option<Question> {
+        let of_job = Arc::clone(&self.questions).acquire_owned().await.ok()?;
+        let of_node = Arc::clone(&self.node_questions).acquire_owned().await.ok()?;
+        Some(Question { _of_job: of_job, _of_node: of_node })
     }
 }
 

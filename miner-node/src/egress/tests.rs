@@ -21,7 +21,7 @@ struct Town {
 }
 
 impl Outside for Arc<Town> {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, name: &str, _: Question) -> io::Result<Vec<IpAddr>> {
         self.asked.lock().unwrap().push(name.to_owned());
         let mut names = self.names.lock().unwrap();
         let answers = names.get_mut(name).filter(|answers| !answers.is_empty());
@@ -39,6 +39,7 @@ impl Outside for Arc<Town> {
 struct Scene {
     town: Arc<Town>,
     proxy: Arc<Proxy<Arc<Town>>>,
+    of_node: Arc<Semaphore>,
     rest: Vec<JoinHandle<()>>,
 }
 
@@ -52,9 +53,9 @@ impl Scene {
             town.names.lock().unwrap().insert(name, answers.iter().map(addresses).collect());
         }
         let rules = Rules::new(allow.iter().map(|rule| rule.parse().unwrap()).collect());
-        let egress = Egress::new(rules, Arc::clone(&town)).unwrap();
+        let egress = Egress::new(rules, Arc::clone(&town), 1).unwrap();
         let (way, _out) = egress.way().unwrap();
-        Self { town, proxy: way.proxy, rest: Vec::new() }
+        Self { town, proxy: way.proxy, of_node: way.connections, rest: Vec::new() }
     }
 
     /// A server that turns what it hears into capitals until the end.
@@ -186,4 +187,71 @@ async fn a_request_that_does_not_end_is_cut() {
     let heard = scene.say(&format!("CONNECT a:1 HTTP/1.1\r\nA: {}", "x".repeat(8192))).await;
     assert!(heard.starts_with("HTTP/1.1 431"), "{heard}");
     assert_eq!(scene.say("CONNECT a:1 HTT").await, "");
+}
+
+#[tokio::test]
+async fn who_may_not_ask_for_a_name_hears_so() {
+    let mut scene = Scene::new(&["api.example:443"], &[("api.example", &["1.1.1.1"])]).await;
+    scene.serve().await;
+    let (own, all) = (Arc::clone(&scene.proxy.questions), Arc::clone(&scene.proxy.node_questions));
+    for (questions, most) in [(own, MOST_QUESTIONS), (all, MOST_QUESTIONS_OF_NODE)] {
+        let held = questions.acquire_many(u32::try_from(most).unwrap()).await.unwrap();
+        tokio::time::pause();
+        let heard = scene.connect("api.example:443").await;
+        assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
+        assert_eq!(scene.town.asked.lock().unwrap().len(), 0);
+        tokio::time::resume();
+        drop(held);
+    }
+    assert!(scene.connect("api.example:443").await.contains(" 200 "));
+    let free =
+        (scene.proxy.questions.available_permits(), scene.proxy.node_questions.available_permits());
+    assert_eq!(free, (MOST_QUESTIONS, MOST_QUESTIONS_OF_NODE));
+}
+
+#[tokio::test]
+async fn traffic_has_an_end() {
+    let name: (_, &[&str]) = ("api.example", &["1.1.1.1", "1.1.1.1"]);
+    let mut scene = Scene::new(&["api.example:443"], &[name]).await;
+    scene.serve().await;
+    // As if all but 10 bytes had been carried before: that much is still allowed.
+    scene.proxy.carried.store((1 << 20) - 10, Ordering::Relaxed);
+    let heard = scene.connect("api.example:443").await;
+    assert!(heard.ends_with("HELLO") && !scene.proxy.is_spent(), "{heard}");
+    let heard = scene.connect("api.example:443").await;
+    assert!(!heard.contains("HELLO") && scene.proxy.is_spent(), "{heard}");
+    let heard = scene.connect("api.example:443").await;
+    assert!(heard.starts_with("HTTP/1.1 403") && heard.contains("egress.max_mb"), "{heard}");
+    assert_eq!(scene.visited().len(), 2);
+}
+
+#[tokio::test]
+async fn connections_count_against_those_of_all_jobs() {
+    let mut scene = Scene::new(&["api.example:443"], &[("api.example", &["1.1.1.1"])]).await;
+    scene.serve().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (proxy, of_node) = (Arc::clone(&scene.proxy), Arc::clone(&scene.of_node));
+    let accepting = tokio::spawn(accept(listener, proxy, of_node));
+    let mut job = TcpStream::connect(address).await.unwrap();
+    job.write_all(b"CONNECT api.example:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    job.read_exact(&mut [0; 12]).await.unwrap();
+    // This one, and the one that is being waited for.
+    assert_eq!(scene.of_node.available_permits(), MOST_OF_NODE - 2);
+    accepting.abort();
+    let _ = accepting.await;
+    let all = scene.of_node.acquire_many(u32::try_from(MOST_OF_NODE).unwrap()).await.unwrap();
+    assert_eq!(all.num_permits(), MOST_OF_NODE);
+}
+
+#[test]
+fn a_lack_of_descriptors_passes() {
+    for (errno, is_passing) in [
+        (Errno::MFILE, true),
+        (Errno::NFILE, true),
+        (Errno::CONNABORTED, true),
+        (Errno::INVAL, false),
+    ] {
+        assert_eq!(passes(&errno.into()), is_passing, "{errno}");
+    }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use miner_node::egress::{Egress, Outside, Rules};
+use miner_node::egress::{Egress, Outside, Question, Rules};
 use miner_node::sandbox::{
     Command, Door, Ending, Interrupt, Limits, Places, Policy, Sandbox, Tools,
 };
@@ -37,7 +37,7 @@ struct Street {
 }
 
 impl Outside for Street {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, name: &str, _: Question) -> io::Result<Vec<IpAddr>> {
         assert_eq!(name, "api.example");
         Ok(vec!["93.184.216.34".parse().unwrap()])
     }
@@ -71,7 +71,7 @@ async fn a_job_reaches_what_is_allowed_and_nothing_else() {
     let visited = Arc::new(Mutex::default());
     let street = Street { server: capitals().await, visited: Arc::clone(&visited) };
     let rules = Rules::new(vec!["api.example:443".parse().unwrap()]);
-    let egress = Egress::new(rules, street).unwrap();
+    let egress = Egress::new(rules, street, 1).unwrap();
     let (way, out) = egress.way().unwrap();
     let executable = PathBuf::from(env!("CARGO_BIN_EXE_miner-node"));
     let places = Places { door: Some(Door { way: out, executable }), ..Places::below(root.path()) };
@@ -102,7 +102,7 @@ async fn a_job_reaches_what_is_allowed_and_nothing_else() {
     let lines: Vec<_> = heard.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
     assert_eq!(lines, ["200", "403", "403", "200"], "{heard}");
     assert_eq!(heard.matches("HELLO").count(), 2, "{heard}");
-    assert_eq!(carried, 20);
+    assert_eq!((carried.bytes, carried.is_spent), (20, false));
     let there: SocketAddr = "93.184.216.34:443".parse().unwrap();
     assert_eq!(*visited.lock().unwrap(), [there, there]);
 }
