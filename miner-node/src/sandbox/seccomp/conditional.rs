@@ -32,6 +32,19 @@ const SOCKET_TYPE: u64 = 0xf;
 /// change the line discipline, or, on a text console, do all of that.
 const TERMINAL: [u64; 4] = [TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD];
 
+/// The part of an `ioctl`'s number that says whose it is.
+const OWNER: u64 = 0xff00;
+
+/// That of the terminal's.
+const TERMINALS: u64 = 0x54;
+
+/// Those of file systems' own (btrfs; ext's attributes and those of others; XFS): quotas, snapshots,
+/// files that cannot be removed. Most of them need no capability where one owns the file.
+const FILE_SYSTEMS: [u64; 3] = [0x94, 0x66, 0x58];
+
+/// Of these, the ones that only share blocks between files: FICLONE, FICLONERANGE, FIDEDUPERANGE.
+const CLONES: [u64; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
+
 #[expect(clippy::cast_sign_loss, reason = "bits, not numbers")]
 const fn bits(value: c_int) -> u64 {
     value as u32 as u64
@@ -44,7 +57,7 @@ pub(super) fn rules() -> Result<Vec<Conditional>, BackendError> {
         (SYS_clone, vec![rule([(0, SeccompCmpOp::MaskedEq(bits(NAMESPACES)), 0)])?]),
         // Nothing that makes executable what is only readable, or old bugs reachable.
         (SYS_personality, vec![equal(&[(0, 0)])?, equal(&[(0, bits(ASK))])?]),
-        (SYS_ioctl, vec![rule(TERMINAL.map(|request| (1, SeccompCmpOp::Ne, request)))?]),
+        (SYS_ioctl, requests()?),
         // Pipes and plain files; devices need a capability besides.
         (SYS_mknodat, kinds(2)?),
         (SYS_socketpair, vec![equal(&[(0, bits(AF_UNIX))])?]),
@@ -78,6 +91,38 @@ fn sockets() -> Result<Vec<Rule>, BackendError> {
     Ok(rules)
 }
 
+/// Every `ioctl` but those of file systems, and of the terminal's all but [`TERMINAL`].
+fn requests() -> Result<Vec<Rule>, BackendError> {
+    let mut rules = Vec::new();
+    for (mask, owner) in without(&FILE_SYSTEMS) {
+        let mut conditions = vec![(1, SeccompCmpOp::MaskedEq(mask << 8), owner << 8)];
+        if TERMINALS & mask == owner {
+            conditions.extend(TERMINAL.map(|request| (1, SeccompCmpOp::Ne, request)));
+        }
+        rules.push(rule(conditions)?);
+    }
+    for request in CLONES {
+        rules.push(equal(&[(1, request)])?);
+    }
+    Ok(rules)
+}
+
+/// All bytes but `refused`, as masks and what is left under them: filters can say that some bits are
+/// equal, but not that they differ.
+fn without(refused: &[u64]) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    let mut open = vec![(0_u64, 0_u64)];
+    while let Some((mask, value)) = open.pop() {
+        if refused.iter().all(|byte| byte & mask != value) {
+            found.push((mask, value));
+        } else if mask < OWNER >> 8 {
+            let next = mask >> 1 | 0x80;
+            open.extend([(next, value), (next, value | (next ^ mask))]);
+        }
+    }
+    found
+}
+
 /// For a call whose argument number `mode` names the kind of file that it makes.
 fn kinds(mode: u8) -> Result<Vec<Rule>, BackendError> {
     [0, S_IFREG, S_IFIFO]
@@ -98,4 +143,20 @@ fn rule(
         Condition::new(index, SeccompCmpArgLen::Dword, operator, value)
     });
     Rule::new(conditions.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_but_those_is_under_one_mask() {
+        let masks = without(&FILE_SYSTEMS);
+        for byte in 0..=0xff {
+            let fitting = masks.iter().filter(|(mask, value)| byte & mask == *value).count();
+            assert_eq!(fitting, usize::from(!FILE_SYSTEMS.contains(&byte)), "{byte:#x}");
+        }
+        assert!(TERMINAL.iter().all(|request| (request & OWNER) >> 8 == TERMINALS));
+        assert!(CLONES.iter().all(|request| request & OWNER == 0x9400));
+    }
 }
