@@ -22,6 +22,9 @@ impl Rlimits {
     pub(super) fn of(limits: &Limits, address_space: bool, processes: bool) -> Self {
         let mut all = vec![
             (Resource::Core, 0, 0),
+            // Whatever the node was allowed: nobody sets himself above the owner's programs.
+            (Resource::Nice, 0, 0),
+            (Resource::Rtprio, 0, 0),
             (Resource::Nofile, limits.open_files, limits.open_files),
             (Resource::Fsize, limits.output_bytes, limits.output_bytes),
         ];
@@ -67,6 +70,8 @@ impl Rlimits {
 fn option(resource: Resource) -> Option<&'static str> {
     Some(match resource {
         Resource::Core => "core",
+        Resource::Nice => "nice",
+        Resource::Rtprio => "rtprio",
         Resource::Nofile => "nofile",
         Resource::Fsize => "fsize",
         Resource::Cpu => "cpu",
@@ -87,6 +92,7 @@ mod tests {
         let line = rlimits.command_line(Path::new("/usr/bin/prlimit"));
         assert_eq!(line.len(), rlimits.0.len() + 2);
         assert!(line.contains(&"--cpu=7:9".into()) && line.contains(&"--core=0:0".into()));
+        assert!(line.contains(&"--nice=0:0".into()) && line.contains(&"--rtprio=0:0".into()));
         assert!(line.contains(&"--as=1073741824:1073741824".into()), "{line:?}");
         assert_eq!(Rlimits::of(&limits, false, false).0.len(), rlimits.0.len() - 2);
     }

@@ -118,20 +118,9 @@ const DESCRIPTORS: &[c_long] = &[
     SYS_timerfd_settime,
 ];
 
-/// Waiting for many descriptors; the kernel's old asynchronous I/O, which databases use.
-const WAITING: &[c_long] = &[
-    SYS_epoll_create1,
-    SYS_epoll_ctl,
-    SYS_epoll_pwait,
-    SYS_epoll_pwait2,
-    SYS_io_cancel,
-    SYS_io_destroy,
-    SYS_io_getevents,
-    SYS_io_setup,
-    SYS_io_submit,
-    SYS_ppoll,
-    SYS_pselect6,
-];
+/// Waiting for many descriptors.
+const WAITING: &[c_long] =
+    &[SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_ppoll, SYS_pselect6];
 
 /// A process's own memory. `mprotect` to executable stays: whatever compiles at run time (wasmtime,
 /// Python's ctypes, CUDA) needs it.
@@ -236,7 +225,8 @@ const TIME: &[c_long] = &[
     SYS_times,
 ];
 
-/// Threads and how they are scheduled; priorities can only be lowered.
+/// Threads and how they are scheduled; priorities can only be lowered, and the turn at the disk, which
+/// would let a job set itself above the owner's programs, not at all.
 const THREADS: &[c_long] = &[
     FUTEX_WAKE,
     FUTEX_WAIT,
@@ -248,7 +238,6 @@ const THREADS: &[c_long] = &[
     SYS_getpriority,
     SYS_gettid,
     SYS_ioprio_get,
-    SYS_ioprio_set,
     SYS_rseq,
     SYS_sched_get_priority_max,
     SYS_sched_get_priority_min,

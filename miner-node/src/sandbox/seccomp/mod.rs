@@ -9,7 +9,10 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use libc::{SYS_clone3, c_long};
+use libc::{
+    SYS_clone3, SYS_io_cancel, SYS_io_destroy, SYS_io_getevents, SYS_io_setup, SYS_io_submit,
+    c_long,
+};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
 use seccompiler::BpfProgram;
 
@@ -20,8 +23,25 @@ mod program;
 mod tests;
 
 /// Answered as by a kernel that does not have them: `clone3`, `cachestat`, `map_shadow_stack`, the
-/// `*xattrat` family and `file_getattr`, `file_setattr`. C libraries try these and fall back.
-const UNKNOWN: [c_long; 9] = [SYS_clone3, 451, 453, 463, 464, 465, 466, 468, 469];
+/// `*xattrat` family and `file_getattr`, `file_setattr`. C libraries try these and fall back. So do
+/// databases without the kernel's old asynchronous I/O, whose requests are out of a budget that the
+/// whole machine shares (`fs.aio-max-nr`).
+const UNKNOWN: [c_long; 14] = [
+    SYS_clone3,
+    SYS_io_cancel,
+    SYS_io_destroy,
+    SYS_io_getevents,
+    SYS_io_setup,
+    SYS_io_submit,
+    451,
+    453,
+    463,
+    464,
+    465,
+    466,
+    468,
+    469,
+];
 
 /// Is there where the kernel has filters.
 const KERNEL_HAS_FILTERS: &str = "/proc/sys/kernel/seccomp/actions_avail";
