@@ -281,12 +281,12 @@ async fn canceled(app: &App, tx: &mut Tx, client: &Name, job_id: JobId) -> Said<
     };
     let outcome = JobState::Canceled;
     let error = Some((FailureCode::Canceled.to_string(), "canceled by its client".to_owned()));
-    let nobody_had_it = row.fence == 0;
-    let ending = Ending { row, outcome, error, logs_tail: None, receipt_id: None };
-    store::end(tx, app.now(), &[ending]).await?;
-    if nobody_had_it {
+    if row.fence == 0 {
+        // First: intake locks the client before its accounts, too.
         intake::give_back(tx, job_id).await?;
     }
+    let ending = Ending { row, outcome, error, logs_tail: None, receipt_id: None };
+    store::end(tx, app.now(), &[ending]).await?;
     Ok(Ok(Canceled { job_id, state: outcome }))
 }
 

@@ -95,6 +95,31 @@ async fn a_cancellation_that_waits_for_a_claim_finds_the_new_holder() {
 }
 
 #[tokio::test]
+async fn a_cancellation_locks_the_client_before_its_accounts_as_intake_does() {
+    let app = TestApp::postgres().await;
+    let client = app.prepaid_client("c1").await;
+    app.deposit("c1", "5", "invoice 1").await;
+    let job = json!({"workload": "hash", "constraints": {"max_price": "2"}});
+    let id = client.submit(job).await;
+    assert_eq!(app.account("hold:c1").await.to_string(), "2");
+    let mut intake = app.app.db.write().await.unwrap();
+    let sql = "select client_id from clients where client_id = 'c1' for no key update";
+    assert_eq!(intake.rows(sql, Args::new()).await.unwrap().len(), 1);
+    let going_on = async {
+        somebody_waits(&app).await;
+        // Whoever waits for the client must not have what intake takes next.
+        let sql = "select account_id from accounts where name in ('client:c1', 'hold:c1')
+                   for update nowait";
+        assert_eq!(intake.rows(sql, Args::new()).await.unwrap().len(), 2);
+        intake.commit().await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(client.cancel(id), going_on);
+    reply.expect(200);
+    assert_eq!(app.account("client:c1").await.to_string(), "5");
+    app.audit().await;
+}
+
+#[tokio::test]
 async fn a_replica_whose_clock_is_behind_takes_nothing_from_a_lease() {
     let one = TestApp::postgres().await;
     let behind = Clock::manual(one.clock.now());

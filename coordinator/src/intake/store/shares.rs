@@ -95,8 +95,9 @@ async fn start_of(tx: &mut Tx, now: Timestamp, kind: SlotKind) -> Result<i64, Db
     Ok(now.micros().max(last.unwrap_or(0)))
 }
 
-/// A job was canceled that nobody had: its client's share gets back what it took, as far as nothing
-/// stands behind it.
+/// A job is about to be canceled that nobody had: its client's share gets back what it took, as far
+/// as nothing stands behind it. Before the job ends: its end may lock accounts, and who locks
+/// clients and accounts locks clients first.
 ///
 /// # Errors
 /// Where the database does.
@@ -129,8 +130,8 @@ pub async fn give_back(tx: &mut Tx, job: JobId) -> Result<(), DbError> {
     // The weight is in the cost already.
     let mut share = Share { weight: 1, last_rank, forgone };
     let sql = "select coalesce(max(reserved_rank), 0) as live from jobs
-               where client_id = $1 and slot = $2 and outcome is null";
-    let row = tx.row(sql, Args::new().with(client.as_str()).with(slot)).await?;
+               where client_id = $1 and slot = $2 and outcome is null and job_id <> $3";
+    let row = tx.row(sql, Args::new().with(client.as_str()).with(slot).with(job)).await?;
     share.give_back(cost, row.map_or(Ok(0), |row| row.get("live"))?);
     let sql = if gpu {
         "update clients set last_gpu_rank = $2, forgone_gpu_rank = $3 where client_id = $1"
