@@ -94,6 +94,9 @@ pub struct MinerCapabilities {
     /// The least unit price it works for, in AITBC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Amount>,
+    /// Whether it lets jobs reach out to the network that ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub egress: bool,
 }
 
 /// The largest job that a node takes; an absent value means it did not say.

@@ -11,8 +11,8 @@ use crate::job::JobState;
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Which requirement: `workload`, `runner`, `command`, `slot`, `gpu`, `vram_mb`, `ram_mb`,
-    /// `disk_mb`, `cpu_threads`, `max_runtime_s`, `cuda`, `model`, `region`, `price`; or what else
-    /// is in the way: `offline`, `drain`, `busy`, `excluded`, `paused`, `retry`.
+    /// `disk_mb`, `cpu_threads`, `max_runtime_s`, `cuda`, `model`, `region`, `network`, `price`;
+    /// or what else is in the way: `offline`, `drain`, `busy`, `excluded`, `paused`, `retry`.
     pub requirement: String,
     /// How many it stops first: miners where a job asks, jobs where a miner asks.
     pub count: u64,

@@ -84,6 +84,8 @@ pub enum Unmet {
     Engine,
     /// It stands elsewhere.
     Region,
+    /// It lets no job out to the network.
+    Network,
     /// It asks for more than the job pays.
     Price(Amount),
     /// It said `E_NOGPU` and its capabilities have not changed since.
@@ -107,6 +109,7 @@ impl Unmet {
             Self::Model(_) => "model",
             Self::Engine => "engine",
             Self::Region => "region",
+            Self::Network => "network",
             Self::Price(_) => "price",
             Self::GpuLost => "gpu",
         }
@@ -129,6 +132,7 @@ impl Unmet {
             Self::Model(_) => models(),
             Self::Engine => needs.engine.as_ref()?.to_string(),
             Self::Region => needs.region.as_ref()?.to_string(),
+            Self::Network => "egress".to_owned(),
             Self::Price(_) => needs.unit_price.to_string(),
             Self::GpuLost => return None,
         })
@@ -275,6 +279,9 @@ fn kinds(needs: &Needs, miner: &Miner) -> Option<Unmet> {
     if needs.region.is_some() && needs.region != has.region {
         return Some(Unmet::Region);
     }
+    if needs.egress && miner.registered && !has.egress {
+        return Some(Unmet::Network);
+    }
     has.price.filter(|least| *least > needs.unit_price).map(Unmet::Price)
 }
 
@@ -363,6 +370,7 @@ pub(super) mod tests {
             (json!({"engine": "wasmtime-36"}), None),
             (json!({"engine": "wasmtime-47"}), Some(Unmet::Engine)),
             (json!({"region": "us"}), Some(Unmet::Region)),
+            (json!({"egress": true}), Some(Unmet::Network)),
             (json!({"unit_price": "0.009"}), Some(Unmet::Price("0.01".parse().unwrap()))),
         ];
         for (change, expected) in cases {
@@ -379,6 +387,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn who_lets_jobs_out_to_the_network_gets_those_that_ask_for_it() {
+        let gateway = miner(json!({"egress": true}));
+        for egress in [true, false] {
+            assert_eq!(unmet(&needs(json!({"egress": egress})), &gateway), None);
+        }
+    }
+
+    #[test]
     fn no_gpu_no_gpu_job() {
         let cpu_only = miner(json!({"gpu": 0, "mode": "cpu"}));
         assert_eq!(unmet(&needs(json!({})), &cpu_only), Some(Unmet::Slot));
@@ -391,7 +407,8 @@ pub(super) mod tests {
     fn the_seed_s_script_states_nothing_and_meets_what_is_not_measured() {
         let mut script = miner(json!({"limits": {}, "runners": [], "gpus": [], "price": null}));
         script.registered = false;
-        assert_eq!(unmet(&needs(json!({"ram_mb": 64000, "slot": "cpu"})), &script), None);
+        let unmeasured = json!({"ram_mb": 64000, "slot": "cpu", "egress": true});
+        assert_eq!(unmet(&needs(unmeasured), &script), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub fn unregistered(miner_id: Name, mode: SlotKind, gpu: bool) -> MinerCapabilit
         mining: Map::new(),
         version: None,
         price: None,
+        egress: false,
     }
 }
 

@@ -54,6 +54,7 @@ pub fn after_failure(
         | FailureCode::Unsupported
         | FailureCode::Input
         | FailureCode::Signature
+        | FailureCode::Egress
         | FailureCode::NoGpu
             if left && others =>
         {
@@ -70,7 +71,6 @@ pub fn after_failure(
         | FailureCode::Signal
         | FailureCode::Output
         | FailureCode::Upload
-        | FailureCode::Egress
         | FailureCode::Internal
             if left =>
         {
@@ -100,12 +100,12 @@ mod tests {
     fn the_table_of_the_contract() {
         use FailureCode::*;
         let failed = Next::End(JobState::Failed);
-        for code in [Deny, Unsupported, Input, Signature] {
+        for code in [Deny, Unsupported, Input, Signature, Egress] {
             assert_eq!(after(code, 1, true), requeue(true, 0, true), "{code}");
             assert_eq!(after(code, 1, false), failed, "{code}");
             assert_eq!(after(code, 3, true), failed, "{code}");
         }
-        for code in [Timeout, Oom, Exit, Signal, Output, Upload, Egress, Internal] {
+        for code in [Timeout, Oom, Exit, Signal, Output, Upload, Internal] {
             assert_eq!(after(code, 1, false), requeue(true, 5, false), "{code}");
             assert_eq!(after(code, 2, false), requeue(true, 10, false), "{code}");
             assert_eq!(after(code, 3, true), failed, "{code}");

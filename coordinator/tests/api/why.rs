@@ -56,6 +56,28 @@ on_both_engines! {
                              workload sd_infer; on offer: cli, hash, torch_bench");
     }
 
+    async fn a_job_for_the_network_goes_to_who_lets_it_out_and_not_back_to_who_did_not(app: TestApp) {
+        let client = app.client("c1").await;
+        let walled = app.registered("m1").await;
+        let spec = json!({"workload": "hash", "limits": {"network": "egress"}});
+        let job = client.submit(spec).await;
+        assert_eq!(walled.next().await.map(|job| job.id), None);
+        let told = why(client.get(&path(job)).await);
+        let sentence = "1 miner online, none lets jobs reach out to the network";
+        assert!(told.summary.starts_with(sentence), "{}", told.summary);
+        assert_eq!(told.reach.unwrap().reasons[0].requirement, "network");
+        // Two say that they do, and the first does not after all.
+        let (first, second) = (app.miner("m2").await, app.miner("m3").await);
+        for open in [&first, &second] {
+            open.register_with(json!({"egress": true})).await.expect(201);
+        }
+        let taken = first.take().await;
+        assert_eq!(taken.id, job);
+        first.fail(&taken, "E_EGRESS").await.expect(200);
+        assert_eq!(first.next().await.map(|job| job.id), None);
+        assert_eq!(second.take().await.id, job);
+    }
+
     async fn silent_miners_are_told_of(app: TestApp) {
         let client = app.client("c1").await;
         app.registered("m1").await;

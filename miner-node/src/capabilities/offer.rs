@@ -66,6 +66,7 @@ pub fn miner_capabilities(
         mining: Map::new(),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         price: Some(config.accept.min_price).filter(|price| *price > Amount::ZERO),
+        egress: !config.egress.allow.is_empty(),
     }
 }
 
@@ -163,6 +164,9 @@ mod tests {
         assert_eq!(told.price.unwrap().to_string(), "0.01");
         assert_eq!(told.gpus.len(), 2);
         assert_eq!(told.models, ["llama3.2".parse().unwrap()]);
+        assert!(!told.egress);
+        config.egress.allow = vec!["example.org:443".parse().unwrap()];
+        assert!(capabilities(&probe(vec![card(); 2]), &config, true).egress);
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Tally<'_> {
             Unmet::Engine => (wanted(), offers(&mut has.engines.iter().map(|e| e.as_str()))),
             Unmet::Model(_) => (wanted(), offers(&mut has.models.iter().map(|m| m.as_str()))),
             Unmet::Region => (wanted(), has.region.as_ref().map(ToString::to_string)),
-            Unmet::Slot => (wanted(), None),
+            Unmet::Slot | Unmet::Network => (wanted(), None),
             Unmet::GpuLost => (None, None),
         }
     }
@@ -242,6 +242,7 @@ fn said(
         "model" => format!("for a model that it does not have: {needed}; it has {best}"),
         "engine" => format!("for an engine that it does not have: {needed}; it has {best}"),
         "region" => format!("for another region: {needed}; it stands in {best}"),
+        "network" => "that reach out to the network; it lets no job do that".to_owned(),
         "price" => format!("for less than it asks: {best}; the best of them pays {needed}"),
         "drain" => "that it could run, but it is draining".to_owned(),
         "banned" => "that it could run, but it is banned".to_owned(),
@@ -313,6 +314,10 @@ mod tests {
                 "2 jobs for an engine that it does not have: wasmtime-47; it has wasmtime-36",
             ),
             (json!({"region": "us"}), "2 jobs for another region: us; it stands in eu"),
+            (
+                json!({"egress": true}),
+                "2 jobs that reach out to the network; it lets no job do that",
+            ),
             (
                 json!({"unit_price": "0.005"}),
                 "2 jobs for less than it asks: 0.01; the best of them pays 0.005",

@@ -211,7 +211,7 @@ impl<'a> Best<'a> {
                 newest.map_or(Self::Nothing, Self::Newest)
             }
             Unmet::Price(least) => Self::Least(*least),
-            Unmet::Slot | Unmet::GpuLost => Self::Nothing,
+            Unmet::Slot | Unmet::Network | Unmet::GpuLost => Self::Nothing,
         }
     }
 
@@ -302,6 +302,7 @@ fn phrase(obstacle: &Obstacle, needs: &Needs, best: Option<&str>) -> (String, Op
             Unmet::Model(_) => format!("has the model {needed}"),
             Unmet::Engine => format!("has the engine {needed}"),
             Unmet::Region => format!("stands in the region {needed}"),
+            Unmet::Network => "lets jobs reach out to the network".to_owned(),
             Unmet::Price(_) => "works for that price".to_owned(),
         },
     };
@@ -320,7 +321,7 @@ fn phrase(obstacle: &Obstacle, needs: &Needs, best: Option<&str>) -> (String, Op
             Unmet::Price(_) => {
                 nearest("the lowest asks").map(|asks| format!("{asks}, the job pays {needed}"))
             }
-            Unmet::Slot | Unmet::GpuLost => None,
+            Unmet::Slot | Unmet::Network | Unmet::GpuLost => None,
         },
         _ => None,
     };

@@ -56,6 +56,7 @@ fn every_requirement_has_its_sentence() {
         (json!({"engine": "wasmtime-47"}), "has the engine wasmtime-47; there are: wasmtime-36"),
         (json!({"models": ["a", "b"]}), "has all the models a, b; there are: llama3.2:latest"),
         (json!({"region": "us"}), "stands in the region us; there are: eu"),
+        (json!({"egress": true}), "lets jobs reach out to the network"),
         (
             json!({"unit_price": "0.005"}),
             "works for that price; the lowest asks 0.01, the job pays 0.005",
@@ -122,12 +123,12 @@ prop_compose! {
     fn any_miner()(
         registered in any::<bool>(), drain in prop::bool::weighted(0.2), gpu_lost in any::<bool>(),
         gpu in 0..2, concurrency in 0_u32..3, workload in 0..3, vram in 0_u32..4, ram in 0_u32..4,
-        region in 0..3, price in 0..3, slots in prop::option::of((0_u32..2, 0_u32..2)),
+        region in 0..3, price in 0..3, egress in any::<bool>(), slots in prop::option::of((0_u32..2, 0_u32..2)),
     ) -> Miner {
         let mut capabilities = json!({
             "gpu": gpu, "concurrency": concurrency, "workloads": [format!("w{workload}"), "w9"],
             "runners": ["builtin"], "region": format!("r{region}"), "price": format!("0.0{price}"),
-            "limits": {"vram_mb": vram * 8000, "ram_mb": ram * 8000},
+            "egress": egress, "limits": {"vram_mb": vram * 8000, "ram_mb": ram * 8000},
         });
         if let Some((cpu, gpu)) = slots {
             capabilities["slots"] = json!({"cpu": cpu, "gpu": gpu});
@@ -140,11 +141,12 @@ prop_compose! {
     fn any_needs()(
         workload in prop::sample::select(vec!["w0", "w1", "w9"]), gpu in any::<bool>(),
         vram in 0_u32..4, ram in 0_u32..4, region in prop::option::of(0..3), price in 0..3,
+        egress in prop::bool::weighted(0.3),
     ) -> Needs {
         let mut needs = json!({
             "workload": workload, "runner": "builtin", "unit_price": format!("0.0{price}"),
             "slot": if gpu { "gpu" } else { "cpu" }, "ram_mb": ram * 8000,
-            "vram_mb": if gpu { vram * 8000 } else { 0 },
+            "vram_mb": if gpu { vram * 8000 } else { 0 }, "egress": egress,
         });
         if let Some(region) = region {
             needs["region"] = json!(format!("r{region}"));
