@@ -13,6 +13,17 @@ const SYSTEM: [&str; 4] = ["/bin", "/lib", "/lib64", "/sbin"];
 /// What programs need of `/etc` in order to start; nothing in it is about this host.
 const ETC: [&str; 2] = ["/etc/alternatives", "/etc/ld.so.cache"];
 
+/// What `/proc` tells about the whole machine to whoever has root's user id, capabilities or not.
+const ROOTS_EYES: [&str; 7] = [
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/pagetypeinfo",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+];
+
 /// Size of the private `/tmp` and of `/dev/shm`, in bytes each: it is memory.
 const TMP_BYTES: u64 = 64 << 20;
 
@@ -27,16 +38,18 @@ pub(super) struct Descriptors {
     pub(super) filter: Option<RawFd>,
 }
 
-/// The whole command line, of which the first element is the program to start.
+/// The whole command line, of which the first element is the program to start. `as_root` says
+/// whether the job's user is root outside as well.
 pub(super) fn command_line(
     bwrap: &Path,
     command: &Command,
     places: &Places,
     descriptors: &Descriptors,
+    as_root: bool,
 ) -> Vec<OsString> {
     let mut line = Line::default();
     line.add(bwrap).all(namespaces());
-    line.all(file_system(command, places));
+    line.all(file_system(command, places, as_root));
     line.add("--json-status-fd").add(descriptors.status.to_string());
     line.add("--block-fd").add(descriptors.gate.to_string());
     if let Some(filter) = descriptors.filter {
@@ -90,7 +103,7 @@ fn namespaces() -> [&'static str; 14] {
     ]
 }
 
-fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
+fn file_system(command: &Command, places: &Places, as_root: bool) -> Vec<OsString> {
     let mut line = Line::default();
     line.bind("--ro-bind", Path::new("/usr"), "/usr");
     for directory in SYSTEM {
@@ -103,6 +116,11 @@ fn file_system(command: &Command, places: &Places) -> Vec<OsString> {
         line.bind("--ro-bind-try", Path::new(path), path);
     }
     line.all(["--proc", "/proc", "--dev", "/dev"]);
+    if as_root {
+        for file in ROOTS_EYES.map(Path::new).into_iter().filter(|file| file.exists()) {
+            line.bind("--ro-bind", Path::new("/dev/null"), file);
+        }
+    }
     for memory in ["/dev/shm", "/tmp"] {
         line.add("--size").add(TMP_BYTES.to_string()).add("--tmpfs").add(memory);
     }

@@ -34,6 +34,8 @@ pub(super) struct Limiter {
 /// What a run is confined by, from before its start until nothing of it is left.
 pub(super) struct Confinement {
     pub(super) isolation: Isolation,
+    /// Whether the job's user id is root's.
+    pub(super) as_root: bool,
     /// What has to come before bubblewrap on the command line.
     pub(super) prefix: Vec<OsString>,
     group: Option<Group>,
@@ -74,10 +76,12 @@ impl Sandbox {
         }
         let group = match &self.cgroups {
             Ok(cgroups) => {
-                Some(cgroups.make(&command.limits).map_err(SandboxError::io("control group"))?)
+                let refused = |error| SandboxError::Setup(format!("control group: {error}"));
+                Some(cgroups.make(&command.limits).map_err(refused)?)
             }
             Err(_) => None,
         };
+        let as_root = tenant.is_none() && self.limiter.root;
         let alone = isolation.keeper == Keeper::Rlimits;
         let Limiter { root, may_set_others, counted_apart } = self.limiter;
         let counted = tenant.is_some() || (counted_apart && !root);
@@ -88,7 +92,7 @@ impl Sandbox {
             (Vec::new(), Some(rlimits))
         };
         let memory_bytes = command.limits.memory_bytes;
-        Ok(Confinement { isolation, prefix, group, memory_bytes, tenant, rlimits })
+        Ok(Confinement { isolation, as_root, prefix, group, memory_bytes, tenant, rlimits })
     }
 }
 
@@ -97,6 +101,7 @@ impl Confinement {
     pub(super) fn none() -> Self {
         Self {
             isolation: Isolation::default(),
+            as_root: false,
             prefix: Vec::new(),
             group: None,
             memory_bytes: None,

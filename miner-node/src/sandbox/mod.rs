@@ -246,6 +246,8 @@ pub struct Sandbox {
     cgroups: Result<Cgroups, String>,
     /// Absent, with the reason, where jobs run as the node's user.
     users: Result<Users, String>,
+    /// Whether the owner set user ids apart for jobs.
+    wants_users: bool,
     limiter: Limiter,
 }
 
@@ -271,6 +273,7 @@ impl Sandbox {
             filter: Filter::compile().map_err(|error| error.to_string()),
             cgroups: cgroups.map_err(|error| error.to_string()),
             users,
+            wants_users: policy.users.is_some(),
             limiter: Limiter::of_this_process(),
             tools,
         })

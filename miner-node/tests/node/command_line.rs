@@ -18,6 +18,9 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { directory: TempDir::new().unwrap(), variables: Vec::new() };
+        // Jobs with a user id of their own pass through it.
+        let open = fs::Permissions::from_mode(0o711);
+        fs::set_permissions(machine.directory.path(), open).unwrap();
         machine.write("miner.conf", "", 0o600);
         machine
     }

@@ -1,5 +1,6 @@
 //! A mock coordinator and a node that works for it, in one place that is gone afterwards.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -61,6 +62,8 @@ impl Rig {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mock = mock_coordinator::start(options).await.unwrap();
         let root = tempfile::tempdir().unwrap();
+        // Jobs with a user id of their own pass through it.
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         std::fs::create_dir(root.path().join("allowlist.d")).unwrap();
         let mut config = Config {
             node_id: Some("rig7".parse().unwrap()),

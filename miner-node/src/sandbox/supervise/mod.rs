@@ -70,7 +70,8 @@ impl Sandbox {
             filter: filter.as_ref().map(AsRawFd::as_raw_fd),
         };
         let mut line = confinement.prefix.clone();
-        line.extend(command_line(&self.tools.bwrap, command, places, &descriptors));
+        let as_root = confinement.as_root;
+        line.extend(command_line(&self.tools.bwrap, command, places, &descriptors, as_root));
         let stdin = places.door.as_ref().map(Door::stdin).transpose();
         let stdin = stdin.map_err(SandboxError::io("way out"))?;
         let started = Instant::now();

@@ -185,6 +185,16 @@ async fn settings_of_the_kernel_cannot_be_written() {
 }
 
 #[tokio::test]
+async fn who_shares_roots_id_does_not_see_with_its_eyes() {
+    let case = Case::sh(
+        "for f in kpagecgroup kpagecount kpageflags pagetypeinfo slabinfo timer_list vmallocinfo; \
+         do head -c 1 /proc/$f 2>/dev/null; done | wc -c; head -c 1 /proc/self/status",
+    );
+    assert_eq!(case.run().await.ending, Ending::Exited(0));
+    assert_eq!(case.stdout(), "0\nN");
+}
+
+#[tokio::test]
 async fn memory_cannot_be_filled_through_file_systems() {
     let case = Case::sh(
         "for d in /dev /dev/pts; do touch $d/x 2>/dev/null && echo wrote $d; done; \
