@@ -11,10 +11,12 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use libc::{
     SYS_clone3, SYS_io_cancel, SYS_io_destroy, SYS_io_getevents, SYS_io_setup, SYS_io_submit,
-    c_long,
+    SYS_memfd_create, SYS_shmget, c_long,
 };
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
 use seccompiler::BpfProgram;
+
+use super::Keeper;
 
 mod allowed;
 mod conditional;
@@ -43,6 +45,9 @@ const UNKNOWN: [c_long; 14] = [
     469,
 ];
 
+/// Memory that is no process's address space: unlimited where that is all that is limited.
+const UNCOUNTED: [c_long; 2] = [SYS_memfd_create, SYS_shmget];
+
 /// Is there where the kernel has filters.
 const KERNEL_HAS_FILTERS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
@@ -50,6 +55,8 @@ const KERNEL_HAS_FILTERS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 #[derive(Debug)]
 pub(super) struct Filter {
     program: OwnedFd,
+    /// The same for jobs whose memory nothing counts but the limits of each process.
+    strict: OwnedFd,
 }
 
 /// Why there is no filter.
@@ -75,25 +82,31 @@ impl Filter {
         if !std::path::Path::new(KERNEL_HAS_FILTERS).exists() {
             return Err(FilterError::Kernel);
         }
-        Ok(Self { program: sealed(&program()?)? })
+        Ok(Self { program: sealed(&program(&[])?)?, strict: sealed(&program(&UNCOUNTED)?)? })
     }
 
-    /// A new descriptor of the program, at its beginning, for one run: bubblewrap reads it to its
+    /// A new descriptor of the program for jobs that `keeper` holds to their limits, at its beginning, for one run: bubblewrap reads it to its
     /// end.
     ///
     /// # Errors
     /// Where the process has too many open files.
-    pub(super) fn open(&self) -> io::Result<OwnedFd> {
+    pub(super) fn open(&self, keeper: Keeper) -> io::Result<OwnedFd> {
+        let program = match keeper {
+            Keeper::Rlimits => &self.strict,
+            Keeper::Cgroup1 | Keeper::Cgroup2 => &self.program,
+        };
         // A duplicate would share its position with all others.
-        let path = format!("/proc/self/fd/{}", self.program.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", program.as_raw_fd());
         Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+/// The program that knows nothing of `unheard_of` either.
+fn program(unheard_of: &[c_long]) -> Result<BpfProgram, seccompiler::BackendError> {
     let lists = allowed::EVERYWHERE.iter().chain([&allowed::HERE]);
-    let allowed: Vec<c_long> = lists.flat_map(|list| list.iter().copied()).collect();
-    program::program(&allowed, &UNKNOWN)
+    let listed = lists.flat_map(|list| list.iter().copied());
+    let allowed: Vec<c_long> = listed.filter(|call| !unheard_of.contains(call)).collect();
+    program::program(&allowed, &[UNKNOWN.as_slice(), unheard_of].concat())
 }
 
 /// The program as the kernel has it (`struct sock_filter`), in memory that nobody can change any

@@ -77,14 +77,21 @@ fn nothing_is_listed_twice() {
 #[test]
 fn every_run_reads_the_whole_program_from_its_beginning() {
     let filter = Filter::compile().unwrap();
-    let read = || {
+    let read = |keeper| {
         let mut bytes = Vec::new();
-        File::from(filter.open().unwrap()).read_to_end(&mut bytes).unwrap();
+        File::from(filter.open(keeper).unwrap()).read_to_end(&mut bytes).unwrap();
         bytes
     };
-    let first = read();
-    assert_eq!(first, read());
-    assert_eq!(first.len(), program().unwrap().len() * 8);
+    for (keeper, unheard_of) in [
+        (Keeper::Cgroup2, [].as_slice()),
+        (Keeper::Cgroup1, [].as_slice()),
+        (Keeper::Rlimits, UNCOUNTED.as_slice()),
+    ] {
+        let first = read(keeper);
+        assert_eq!(first, read(keeper));
+        assert_eq!(first.len(), program(unheard_of).unwrap().len() * 8);
+    }
+    assert_ne!(read(Keeper::Cgroup2), read(Keeper::Rlimits));
 }
 
 #[test]

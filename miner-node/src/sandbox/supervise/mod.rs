@@ -25,7 +25,6 @@ use super::door::Door;
 use super::gate::Gate;
 use super::gpu::VramWatch;
 use super::process_tree::{self, Sample};
-use super::seccomp::Filter;
 use super::{
     Command, Ending, Interrupt, Limits, OWN_PROCESSES, Piece, Places, Run, Sandbox, SandboxError,
     Usage,
@@ -62,7 +61,8 @@ impl Sandbox {
         let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
         let status = OwnedFd::from(status);
         let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
-        let filter = self.filter.as_ref().ok().map(Filter::open).transpose();
+        let keeper = confinement.isolation.keeper;
+        let filter = self.filter.as_ref().ok().map(|filter| filter.open(keeper)).transpose();
         let filter = filter.map_err(SandboxError::io("syscall filter"))?;
         let descriptors = Descriptors {
             status: status.as_raw_fd(),

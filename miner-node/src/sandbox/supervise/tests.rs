@@ -371,6 +371,20 @@ async fn memory_is_limited_over_all_processes() {
 }
 
 #[tokio::test]
+async fn memory_that_no_limit_counts_is_not_to_be_had() {
+    let ask = format!(
+        "perl -e '$name = \"x\"; syscall({}, $name, 0); print $!{{ENOSYS}} ? 1 : 0'",
+        libc::SYS_memfd_create
+    );
+    for (case, counted) in [(Case::bare(&ask), false), (Case::sh(&ask), true)] {
+        let run = case.run().await;
+        assert_eq!(run.ending, Ending::Exited(0), "{run:?}");
+        let refused = !counted || !run.isolation.has(Piece::Cgroup);
+        assert_eq!(case.stdout(), if refused { "1" } else { "0" });
+    }
+}
+
+#[tokio::test]
 async fn processes_are_limited() {
     let bomb = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait";
     for mut case in [Case::sh(bomb), Case::bare(bomb), Case::own_user(bomb)] {
