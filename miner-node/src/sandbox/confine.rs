@@ -155,10 +155,10 @@ impl Confinement {
     /// What was counted when the tree was gone; the group goes as well. Takes a moment: not for
     /// async code.
     pub(super) fn end(&self) -> Sample {
-        self.group
-            .as_ref()
-            .map(Group::count)
-            .map_or_else(Sample::default, |count| counted(count, count.cpu.unwrap_or_default()))
+        let Some(group) = &self.group else { return Sample::default() };
+        let count = group.count();
+        group.remove();
+        counted(count, count.cpu.unwrap_or_default())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Length of one tick of `/proc/<pid>/stat`: USER_HZ is 100 on every Linux architecture.
 const TICK: Duration = Duration::from_millis(10);
@@ -105,8 +105,34 @@ fn children(pid: Pid) -> Vec<Pid> {
 pub(super) fn terminate(root: Pid) {
     for pid in descendants(root) {
         // It may have ended meanwhile.
-        let _ = kill_process(pid, Signal::TERM);
+        let _ = signal(pid, Signal::TERM, || is_below(pid, root));
     }
+}
+
+/// Sends `signal` to the process that now has this number, if it still is who is meant: numbers are
+/// used again, and a job can have its own used up quickly.
+pub(super) fn signal(pid: Pid, signal: Signal, is_meant: impl FnOnce() -> bool) -> bool {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    is_meant() && pidfd_send_signal(&process, signal).is_ok()
+}
+
+/// Whether `root` is among the parents of `pid` and theirs.
+fn is_below(pid: Pid, root: Pid) -> bool {
+    let mut at = pid;
+    // Numbers that are used again meanwhile could make a circle.
+    for _ in 0..MOST {
+        match parent(at) {
+            Some(found) if found == root => return true,
+            Some(found) => at = found,
+            None => return false,
+        }
+    }
+    false
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    Pid::from_raw(stat_fields(&stat)?.nth(1)?.parse().ok()?)
 }
 
 /// Kills sandboxes that a previous life of this node left behind: processes that were started
@@ -121,7 +147,9 @@ pub fn kill_orphans(directory: &Path) -> usize {
         let name = process.file_name();
         let pid = name.to_str().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         let Some(pid) = pid.filter(|pid| *pid != own) else { continue };
-        if is_sandbox_of(pid, directory) && kill_process(pid, Signal::KILL).is_ok() {
+        if is_sandbox_of(pid, directory)
+            && signal(pid, Signal::KILL, || is_sandbox_of(pid, directory))
+        {
             killed.insert(pid);
         }
     }
@@ -159,5 +187,14 @@ mod tests {
     fn other_programs_are_no_orphans() {
         let own = rustix::process::getpid();
         assert!(!is_sandbox_of(own, Path::new("/")));
+    }
+
+    #[test]
+    fn only_who_is_meant_gets_a_signal() {
+        let own = rustix::process::getpid();
+        let parent = rustix::process::getppid().unwrap();
+        assert!(is_below(own, parent) && !is_below(own, own) && !is_below(parent, own));
+        // It would end this very process.
+        assert!(!signal(own, Signal::KILL, || is_below(own, own)));
     }
 }

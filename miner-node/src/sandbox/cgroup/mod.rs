@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid};
 
 mod v1;
 mod v2;
 
-use super::process_tree::start_time;
+use super::process_tree::{signal, start_time};
 use super::{Keeper, Limits, OWN_PROCESSES};
 
 /// What the owner can do about it.
@@ -84,7 +84,7 @@ impl Visit {
     }
 }
 
-/// The group of one run. Dropping it kills what is left in it and removes it.
+/// The group of one run. Dropping it kills what is left in it, and has it removed.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Its directory in each hierarchy; in version 2 there is one.
@@ -175,7 +175,7 @@ impl Cgroups {
             for entry in entries.flatten() {
                 if entry.file_name().to_str().is_some_and(is_left_over) {
                     let directories = vec![entry.path()];
-                    drop(Group { directories, version: self.keeper() });
+                    finish(directories);
                 }
             }
         }
@@ -218,31 +218,52 @@ impl Group {
         .unwrap_or_default()
     }
 
-    fn kill(&self) {
-        for directory in &self.directories {
-            if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
-                continue;
-            }
-            // Version 1 and old kernels do it one by one, again and again until none is left.
-            for pid in processes(directory).into_iter().filter(|pid| *pid != getpid()) {
-                // It may have ended meanwhile.
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+    /// Kills what is left in it and removes it. Takes until all of that is gone: not for async
+    /// code.
+    pub(super) fn remove(&self) {
+        finish(self.directories.clone());
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for _ in 0..TRIES {
-            self.directories.retain(|directory| remove(directory).is_err());
-            if self.directories.is_empty() {
-                return;
-            }
-            self.kill();
-            thread::sleep(PAUSE);
+        self.directories.retain(|directory| remove(directory).is_err());
+        if self.directories.is_empty() {
+            return;
         }
-        tracing::warn!(event = "cgroup_left", "{:?} cannot be removed", self.directories);
+        kill(&self.directories);
+        // Whoever drops it may be a thread that serves everything else.
+        let left = std::mem::take(&mut self.directories);
+        let reaper = thread::Builder::new().name("reaper".to_owned());
+        if let Err(error) = reaper.spawn(move || finish(left)) {
+            tracing::warn!(event = "cgroup_left", "no thread to remove a control group: {error}");
+        }
+    }
+}
+
+/// Kills what is left in these groups and removes them.
+fn finish(mut directories: Vec<PathBuf>) {
+    for _ in 0..TRIES {
+        directories.retain(|directory| remove(directory).is_err());
+        if directories.is_empty() {
+            return;
+        }
+        kill(&directories);
+        thread::sleep(PAUSE);
+    }
+    tracing::warn!(event = "cgroup_left", "{directories:?} cannot be removed");
+}
+
+fn kill(directories: &[PathBuf]) {
+    for directory in directories {
+        if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+            continue;
+        }
+        // Version 1 and old kernels do it one by one, again and again until none is left.
+        for pid in processes(directory).into_iter().filter(|pid| *pid != getpid()) {
+            // It may have ended meanwhile.
+            let _ = signal(pid, Signal::KILL, || processes(directory).contains(&pid));
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn version_2_limits_and_counts() {
     let groups = Cgroups::delegated(root.path(), V2_MEMBERSHIP).unwrap();
     assert_eq!(groups.keeper(), Keeper::Cgroup2);
     let node = std::process::id().to_string();
-    assert_eq!(fs::read_to_string(own.join("aitbc-node/cgroup.procs")).unwrap(), node);
+    assert_eq!(fs::read_to_string(own.join("aitbc-node-itself/cgroup.procs")).unwrap(), node);
     assert_eq!(
         fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(),
         "+memory +pids +cpu"
@@ -81,7 +81,7 @@ fn version_2_limits_and_counts() {
         fs::read_dir(&own).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(PREFIX)), "{left:?}");
     // Once it has moved itself, the node finds its place again.
-    let moved = "0::/system.slice/miner.service/aitbc-node\n";
+    let moved = "0::/system.slice/miner.service/aitbc-node-itself\n";
     let again = Cgroups::delegated(root.path(), moved).unwrap();
     assert_eq!(again.bases(), groups.bases());
 }
@@ -178,11 +178,29 @@ fn a_real_group_is_killed_and_removed() {
     }
     assert!(!group.count().out_of_memory);
     let directories = group.directories.clone();
-    let removing = thread::spawn(move || drop(group));
+    let removing = thread::spawn(move || group.remove());
     // It is killed, and as long as it is not waited for some kernels count it.
     assert!(!child.wait().unwrap().success());
     removing.join().unwrap();
     for directory in directories {
         assert!(!directory.exists(), "{}", directory.display());
     }
+}
+
+/// What is in the way stands for a process that takes its time to end.
+#[test]
+fn who_drops_a_group_does_not_wait_for_its_end() {
+    let root = fake_v2("cpu memory pids\n");
+    let groups = Cgroups::delegated(root.path(), V2_MEMBERSHIP).unwrap();
+    let group = groups.make(&limits()).unwrap();
+    let directory = group.directories[0].clone();
+    drop(group);
+    let mut tries = 0..TRIES;
+    while directory.exists() && tries.next().is_some() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        thread::sleep(PAUSE);
+    }
+    assert!(!directory.exists());
 }

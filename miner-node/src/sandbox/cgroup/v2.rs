@@ -12,8 +12,9 @@ use rustix::process::getpid;
 
 use super::{Count, Limits, NotDelegated, OWN_PROCESSES, PERIOD_MICROS, below, keyed, number};
 
-/// The group that the node moves itself to.
-const LEAF: &str = "aitbc-node";
+/// The group that the node moves itself to. No unit or container is called that: an earlier life of
+/// the node is told from them by it.
+const LEAF: &str = "aitbc-node-itself";
 
 /// Without them, jobs are not limited.
 const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];
@@ -28,7 +29,7 @@ impl Tree {
         let no = |why: String| NotDelegated(format!("version 2: {why}"));
         let path = membership.lines().find_map(|line| line.strip_prefix("0::"));
         let path = path.ok_or_else(|| no("there is none".to_owned()))?;
-        let base = below(root, path.strip_suffix(LEAF).unwrap_or(path));
+        let base = below(root, above_leaf(path));
         let text = fs::read_to_string(base.join("cgroup.controllers"));
         let text = text.map_err(|error| no(format!("{}: {error}", base.display())))?;
         let offered: Vec<_> = text.split_whitespace().collect();
@@ -87,6 +88,11 @@ impl Tree {
     }
 }
 
+/// The group that `path` is in, where it is the one that the node moves itself to; else `path`.
+fn above_leaf(path: &str) -> &str {
+    path.strip_suffix(LEAF).filter(|above| above.ends_with('/')).unwrap_or(path)
+}
+
 pub(super) fn count(group: &Path) -> Count {
     let memory =
         number(group, "memory.peak").or_else(|| number(group, "memory.current")).unwrap_or(0);
@@ -94,5 +100,23 @@ pub(super) fn count(group: &Path) -> Count {
         cpu: keyed(group, "cpu.stat", "usage_usec").map(Duration::from_micros),
         memory_bytes: memory,
         out_of_memory: keyed(group, "memory.events", "oom_kill").is_some_and(|kills| kills > 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_name_is_the_leaf() {
+        for (path, base) in [
+            ("/unit.service/aitbc-node-itself", "/unit.service/"),
+            ("/aitbc-node-itself", "/"),
+            ("/my-aitbc-node-itself", "/my-aitbc-node-itself"),
+            ("/docker/aitbc-node", "/docker/aitbc-node"),
+            ("/", "/"),
+        ] {
+            assert_eq!(above_leaf(path), base);
+        }
     }
 }
