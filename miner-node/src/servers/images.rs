@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use super::page::Page;
@@ -119,6 +119,11 @@ impl Studio {
         Self { connection, turn: Mutex::new(()) }
     }
 
+    /// Waits until it paints nothing for us: it does one image at a time.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Asks which models it has.
     ///
     /// # Errors
@@ -160,10 +165,6 @@ impl Painting {
     ) -> Result<Outcome, ServerError> {
         let mut page = Page::create(places, limits.output_bytes).await?;
         let mut over = std::pin::pin!(over);
-        let _turn = tokio::select! {
-            turn = self.studio.turn.lock() => turn,
-            ending = &mut over => return Ok(ended(ending)),
-        };
         let ask = self.ask(limits.output_bytes);
         let painted = tokio::select! {
             painted = ask => painted?,
@@ -173,10 +174,10 @@ impl Painting {
                 let nothing = json!({});
                 let interruption = self.studio.connection.post("/sdapi/v1/interrupt", &nothing);
                 let _ = timeout(INTERRUPTION, interruption).await;
-                return Ok(ended(ending));
+                return Ok(Outcome::of(ending));
             }
         };
-        let Some(painted) = painted else { return Ok(ended(Ending::OutputLimit)) };
+        let Some(painted) = painted else { return Ok(Outcome::of(Ending::OutputLimit)) };
         let mut metrics = Map::new();
         metrics.insert("steps".to_owned(), self.steps.into());
         let mut about = json!({"image": IMAGE, "model": self.model, "width": self.width,
@@ -269,10 +270,6 @@ impl Painting {
     }
 }
 
-fn ended(ending: Ending) -> Outcome {
-    Outcome { ending, tokens: None, metrics: Map::new() }
-}
-
 /// The models in the body of a list.
 ///
 /// # Errors
@@ -294,6 +291,8 @@ pub fn dimensions(png: &[u8]) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Interrupt;
+    use crate::servers::{Call, Request};
 
     /// A PNG as far as its form goes.
     fn png(width: u32, height: u32) -> Vec<u8> {
@@ -324,6 +323,24 @@ mod tests {
     fn reply(png: &[u8], info: &str) -> Vec<u8> {
         let reply = json!({"images": [STANDARD.encode(png)], "parameters": {}, "info": info});
         serde_json::to_vec(&reply).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_others_is_not_the_jobs_run_time() {
+        let painting = painting();
+        let studio = Arc::clone(&painting.studio);
+        let _others = studio.turn().await;
+        let limits = Limits { wall: Duration::from_secs(5), ..Limits::trial() };
+        let call = Call { request: Request::Image(painting), limits };
+        let (root, interrupt) = (tempfile::tempdir().unwrap(), Interrupt::default());
+        let places = Places::below(root.path());
+        let cancel = async {
+            sleep(Duration::from_secs(60)).await;
+            interrupt.cancel.cancel();
+        };
+        let (served, ()) = tokio::join!(call.run(&places, &interrupt), cancel);
+        let served = served.unwrap();
+        assert_eq!((served.ending, served.wall), (Ending::Canceled, Duration::ZERO));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sandbox::{Ending, Interrupt, Limits, Places};
@@ -88,11 +89,21 @@ impl Call {
     /// # Errors
     /// See [`ServerError`].
     pub async fn run(&self, places: &Places, interrupt: &Interrupt) -> Result<Served, ServerError> {
-        let started = Instant::now();
-        let over = async {
+        let interrupted = async || {
             tokio::select! {
                 () = interrupt.kill.cancelled() => Ending::Canceled,
                 () = interrupt.cancel.cancelled() => Ending::Canceled,
+            }
+        };
+        // Waiting for others' jobs is not the job's run time, which is paid and limited.
+        let _turn = tokio::select! {
+            turn = self.request.turn() => turn,
+            ending = interrupted() => return Ok(self.served(Outcome::of(ending), Duration::ZERO)),
+        };
+        let started = Instant::now();
+        let over = async {
+            tokio::select! {
+                ending = interrupted() => ending,
                 () = sleep_until(started + self.limits.wall) => Ending::TimedOut,
             }
         };
@@ -100,17 +111,36 @@ impl Call {
             Request::Text(generation) => generation.run(places, &self.limits, over).await,
             Request::Image(painting) => painting.run(places, &self.limits, over).await,
         }?;
-        Ok(Served {
+        Ok(self.served(outcome, started.elapsed()))
+    }
+
+    fn served(&self, outcome: Outcome, wall: Duration) -> Served {
+        Served {
             ending: outcome.ending,
-            wall: started.elapsed(),
+            wall,
             tokens: outcome.tokens,
             model: self.request.model().to_owned(),
             metrics: outcome.metrics,
-        })
+        }
+    }
+}
+
+impl Outcome {
+    /// Nothing but an ending.
+    fn of(ending: Ending) -> Self {
+        Self { ending, tokens: None, metrics: Map::new() }
     }
 }
 
 impl Request {
+    /// Waits until the server is free for it, if it does one thing at a time.
+    async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self {
+            Self::Text(_) => None,
+            Self::Image(painting) => Some(painting.studio.turn().await),
+        }
+    }
+
     fn model(&self) -> &str {
         match self {
             Self::Text(generation) => &generation.model,
