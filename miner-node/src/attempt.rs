@@ -23,7 +23,7 @@ use crate::egress::Way;
 use crate::energy::Metered;
 use crate::inputs::{self, InputError};
 use crate::leases::{Held, StopReason};
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::node::Node;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
@@ -68,6 +68,10 @@ impl From<io::Error> for Abandoned {
     }
 }
 
+fn no_gpu() -> Refusal {
+    Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs")
+}
+
 fn no_egress() -> Refusal {
     Refusal::new(FailureCode::Egress, "this node gives jobs no network: egress.allow is empty")
 }
@@ -95,8 +99,8 @@ pub struct Attempt<'a> {
     job: Job,
     dir: JobDir,
     held: Arc<Held>,
-    /// What its run used, once that is over.
-    used: OnceLock<Usage>,
+    /// What its run used, and under which isolation, once that is over.
+    used: OnceLock<(Usage, String)>,
     _over: DropGuard,
 }
 
@@ -174,8 +178,13 @@ impl<'a> Attempt<'a> {
         if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
             return Err(no_gpu().into());
         }
+        // What a server of the owner's does on the GPU keeps others from it, whatever it is paid as.
+        let kind = match self.node.runners.slot(&self.job) {
+            SlotKind::Gpu if self.node.slots.has(SlotKind::Gpu) => SlotKind::Gpu,
+            SlotKind::Gpu | SlotKind::Cpu => self.job.slot,
+        };
         tokio::select! {
-            slot = self.node.slots.slot(self.job.slot) => Ok(slot.ok_or_else(no_gpu)?),
+            slot = self.node.slots.slot(kind) => Ok(slot.ok_or_else(no_gpu)?),
             () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
         }
     }
@@ -230,10 +239,10 @@ impl<'a> Attempt<'a> {
     ) -> Result<RunRecord, Abandoned> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
-        let done = self.run_plan(plan, gpu).await?;
+        let done = self.run_plan(plan, mode, gpu).await?;
         let usage = done.usage;
         // An attempt runs once.
-        let _ = self.used.set(usage);
+        let _ = self.used.set((usage, done.isolation.clone()));
         self.judge(done.ending, &done.report)?;
         self.dir.link_stdout()?;
         let (rules, dir) = (self.job.artifacts.clone(), self.dir.clone());
@@ -263,7 +272,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Does what is planned, and meanwhile tells the coordinator how far it is.
-    async fn run_plan(&self, plan: &Plan, gpu: Option<Gpu>) -> Result<Done, Abandoned> {
+    async fn run_plan(
+        &self,
+        plan: &Plan,
+        mode: SlotKind,
+        gpu: Option<Gpu>,
+    ) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
         let metered = self.node.energy.begin();
         let run = async {
@@ -285,7 +299,8 @@ impl<'a> Attempt<'a> {
             done.usage.joules = Some(metered.joules());
             done.measured.insert("energy_method".to_owned(), method.into());
         }
-        if let Some(busy) = gpu {
+        // What others do on the GPU is not this job's.
+        if let (Some(busy), SlotKind::Gpu) = (gpu, mode) {
             done.measured.insert("gpu_utilization".to_owned(), busy.into());
         }
         Ok(done)
@@ -344,7 +359,7 @@ impl<'a> Attempt<'a> {
         let usage = Usage { egress_bytes: traffic.map(|traffic| traffic.bytes), ..usage };
         if traffic.is_some_and(|traffic| traffic.is_spent) {
             // An attempt runs once.
-            let _ = self.used.set(usage);
+            let _ = self.used.set((usage, isolation.to_string()));
             return Err(spent(self.node.config.egress.max_mb).into());
         }
         let isolation = isolation.to_string();
@@ -381,8 +396,11 @@ impl<'a> Attempt<'a> {
     }
 
     async fn call(&self, call: &Call) -> Result<Done, Abandoned> {
+        let started = Instant::now();
         let served = call.run(&self.dir.places(), &self.held.interrupt).await;
         let served = served.map_err(|error| {
+            let usage = Usage { wall: started.elapsed(), ..Usage::default() };
+            let _ = self.used.set((usage, servers::ISOLATION.to_owned()));
             let code = match error {
                 ServerError::Absent(_) => FailureCode::Unsupported,
                 ServerError::Refused(_) => FailureCode::Input,
@@ -535,7 +553,9 @@ impl<'a> Attempt<'a> {
             lease_token: Some(self.held.token),
             error_code: refusal.code,
             error_message: Some(refusal.message.clone()),
-            metrics: used.map_or_else(Map::new, |used| metrics(self.node.mode(&self.job), used)),
+            metrics: used.map_or_else(Map::new, |(used, isolation)| {
+                metrics::known(self.node.mode(&self.job), used, isolation)
+            }),
             logs_tail: (!tail.is_empty()).then_some(tail),
         }
     }

@@ -37,15 +37,21 @@ pub fn metrics(mode: SlotKind, usage: &Usage) -> Map<String, Value> {
     metrics
 }
 
-/// Those of a finished run, with what was measured besides, and what its energy was worth.
-pub fn of_record(record: &RunRecord) -> Map<String, Value> {
-    let mut metrics = metrics(record.mode, &record.usage());
-    if record.isolation == ISOLATION {
+/// Those that are known of what ran under `isolation`.
+pub fn known(mode: SlotKind, usage: &Usage, isolation: &str) -> Map<String, Value> {
+    let mut metrics = metrics(mode, usage);
+    if isolation == ISOLATION {
         // What a server of the owner's used is not known.
         for unknown in ["cpu_seconds", "written_bytes"] {
             metrics.remove(unknown);
         }
     }
+    metrics
+}
+
+/// Those of a finished run, with what was measured besides, and what its energy was worth.
+pub fn of_record(record: &RunRecord) -> Map<String, Value> {
+    let mut metrics = known(record.mode, &record.usage(), &record.isolation);
     // Less than the counters can tell apart is no basis for a quotient.
     let joules = record.joules.filter(|joules| *joules >= LEAST_JOULES);
     if let (Some(joules), Some(tokens)) = (joules, record.tokens) {

@@ -182,7 +182,19 @@ impl Runners {
         self.python.is_some() || self.cli.as_ref().is_some_and(Cli::reaches_gpu)
     }
 
-    /// Whether `job`, if it is for a GPU, is work that can use one here.
+    /// What `job` keeps busy here: a server of the owner's may do on the GPU what is paid as a
+    /// processor's work.
+    pub fn slot(&self, job: &Job) -> SlotKind {
+        let is_on_gpu = match (job.runner.kind, job.workload.as_str()) {
+            (RunnerKind::Ollama, llm::WORKLOAD) => self.llm.as_ref().is_some_and(Llm::is_on_gpu),
+            (sd::KIND, sd::WORKLOAD) => self.sd.as_ref().is_some_and(Sd::is_on_gpu),
+            _ => false,
+        };
+        if is_on_gpu { SlotKind::Gpu } else { job.slot }
+    }
+
+    /// Whether `job`, if it is for a GPU, is work that reaches one here: nobody pays for a GPU and
+    /// gets a processor.
     fn check_gpu(&self, job: &Job) -> Result<(), Refusal> {
         if job.slot == SlotKind::Cpu {
             return Ok(());

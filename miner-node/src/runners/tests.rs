@@ -78,3 +78,17 @@ fn a_server_without_models_brings_no_gpu() {
     offer.add_models(RunnerKind::Ollama, llm::WORKLOAD, vec!["m".parse().unwrap()], true);
     assert!(offer.reaches_gpu);
 }
+
+#[test]
+fn a_server_on_the_gpu_keeps_it_busy_whatever_the_job_is_paid_as() {
+    // Another test may have been faster; it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut painting = job(sd::WORKLOAD);
+    painting.runner.kind = sd::KIND;
+    for (gpu, slot) in [(true, SlotKind::Gpu), (false, SlotKind::Cpu)] {
+        let config = crate::config::SdRunner { gpu, ..crate::config::SdRunner::default() };
+        let runners = Runners { sd: Some(Sd::new(&config).unwrap()), ..Runners::default() };
+        assert_eq!(runners.slot(&painting), slot);
+        assert_eq!(runners.slot(&job("hash")), SlotKind::Cpu);
+    }
+}

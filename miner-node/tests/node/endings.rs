@@ -16,7 +16,7 @@ fn with(script: &str, key: &str, value: Value) -> Value {
 
 impl Rig {
     /// What the node reported about a job that failed.
-    async fn report(&self, id: JobId) -> Value {
+    pub async fn report(&self, id: JobId) -> Value {
         let path = format!("/v1/miner/jobs/{id}/fail");
         self.mock.journal.wait_for(|call| call.path == path).await.body.unwrap()
     }

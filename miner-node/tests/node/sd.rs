@@ -97,6 +97,12 @@ async fn what_is_no_such_image_is_no_result() {
         server.says(script);
         let id = rig.submit(job()).await;
         rig.failed(id, code).await;
+        let metrics = rig.report(id).await["metrics"].clone();
+        assert!(metrics["duration_ms"].is_u64(), "{metrics}");
+        assert!(
+            metrics["cpu_seconds"].is_null() && metrics["written_bytes"].is_null(),
+            "{metrics}"
+        );
         assert!(!rig.job_dir(id).join("work/image.png").exists());
     }
     let mut large = job();

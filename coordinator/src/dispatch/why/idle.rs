@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_miner_is_told_what_the_jobs_need() {
         let miner = miner(json!({}));
-        let cases: [(Value, &str); 11] = [
+        let cases: [(Value, &str); 12] = [
             (
                 json!({"workload": "sd_infer"}),
                 "2 jobs of a workload that it does not offer: sd_infer; it offers cli, llm_gen",
