@@ -151,6 +151,9 @@ impl Node {
         executable: PathBuf,
         mut sensors: Sensors,
     ) -> Result<Arc<Self>, NodeError> {
+        if let Err(error) = crate::sandbox::raise_open_files() {
+            warn!(event = "open_files", "limit of open files: {error}");
+        }
         let coordinator = Coordinator::new(&config.coordinator)?;
         let workspace = Workspace::open(&config.workspace.root)?;
         let inputs = workspace.root().join("inputs");

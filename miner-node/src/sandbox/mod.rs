@@ -35,6 +35,7 @@ pub use gpu::{Gpu, VramMeter};
 pub use isolation::{Isolation, Keeper, Piece};
 pub use policy::{DiskTurn, Policy, User, UserRange};
 pub use process_tree::kill_orphans;
+pub use rlimits::raise_open_files;
 pub use tools::{Tools, Unavailable};
 
 use cgroup::Cgroups;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use super::Limits;
 
@@ -15,6 +15,16 @@ const CPU_GRACE_SECS: u64 = 2;
 /// Soft and hard limit of each resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rlimits(Vec<(Resource, u64, u64)>);
+
+/// Has this process open as many files as it may: each run takes a dozen, each connection of a job
+/// two, and the usual soft limit is there for programs that use `select`.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+}
 
 impl Rlimits {
     /// Those that `limits` come to. `address_space` and `processes` say whether nothing better
@@ -84,6 +94,17 @@ fn option(resource: Resource) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_files_as_allowed() {
+        let before = getrlimit(Resource::Nofile);
+        // Far above what the tests beside this one need.
+        let fewer = before.maximum.map_or(1 << 20, |most| most - most / 8);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(fewer), ..before }).unwrap();
+        raise_open_files().unwrap();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!(after, Rlimit { current: before.maximum, ..before });
+    }
 
     #[test]
     fn every_limit_has_an_option() {
