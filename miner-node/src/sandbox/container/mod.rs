@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
@@ -312,7 +313,9 @@ fn natural(code: i32) -> Ending {
 
 async fn exceeds(directory: &Path, most: u64) -> bool {
     let directory = directory.to_owned();
-    let measured = tokio::task::spawn_blocking(move || written(&directory, most)).await;
+    let measured =
+        tokio::task::spawn_blocking(move || written(&directory, most, &AtomicBool::new(false)))
+            .await;
     measured.unwrap_or(u64::MAX) > most
 }
 

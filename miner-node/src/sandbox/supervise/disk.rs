@@ -5,11 +5,14 @@
 //! everything is counted when it could be too much, and now and then.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Pid;
 use tokio::time::Instant;
 
+use super::super::Limits;
 use super::super::measure::{deleted, written};
 
 /// Pause between two counts; one that takes long makes the next one later.
@@ -37,9 +40,10 @@ impl Disk {
         Self { directory, counted: None }
     }
 
-    /// Whether there is more than `most`, as far as it is time to look; `first` is the process
+    /// Whether there is more than allowed, as far as it is time to look; `first` is the process
     /// whose descendants may hold files that have no name any more.
-    pub(super) async fn exceeds(&mut self, most: u64, first: Option<Pid>) -> bool {
+    pub(super) async fn exceeds(&mut self, limits: &Limits, first: Option<Pid>) -> bool {
+        let most = limits.work_bytes;
         let begun = Instant::now();
         let free = self.free();
         if let Some(counted) = self.counted {
@@ -49,22 +53,25 @@ impl Disk {
                 return false;
             }
         }
-        let bytes = self.bytes(most, first).await;
+        let bytes = self.bytes(limits, first).await;
         // At most a tenth of the time goes into counting.
         let next = Instant::now() + PAUSE.max(begun.elapsed() * 9);
         self.counted = Some(Counted { bytes, free, next });
         bytes > most
     }
 
-    /// Everything that is there now, counted up to `most`.
-    pub(super) async fn bytes(&self, most: u64, first: Option<Pid>) -> u64 {
-        let directory = self.directory.clone();
+    /// Everything that is there now, counted up to what is allowed. Dropping it ends the count.
+    pub(super) async fn bytes(&self, limits: &Limits, first: Option<Pid>) -> u64 {
+        let (directory, most) = (self.directory.clone(), limits.work_bytes);
+        let largest = limits.output_bytes;
+        let stop = Stop::default();
+        let stopped = Arc::clone(&stop.0);
         let count = move || {
-            let named = written(&directory, most);
+            let named = written(&directory, most, &stopped);
             if named > most {
                 return named;
             }
-            named.saturating_add(first.map_or(0, |first| deleted(first, &directory)))
+            named.saturating_add(first.map_or(0, |first| deleted(first, &directory, largest)))
         };
         tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
     }
@@ -73,5 +80,15 @@ impl Disk {
     fn free(&self) -> u64 {
         let found = rustix::fs::statvfs(&self.directory);
         found.map_or(0, |found| found.f_bfree.saturating_mul(found.f_frsize))
+    }
+}
+
+/// Set when it is dropped: nobody waits for the count any more.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

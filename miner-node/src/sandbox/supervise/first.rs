@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, pidfd_send_signal,
+    waitid,
 };
 use tokio::time::timeout;
 
@@ -19,8 +21,17 @@ pub(super) struct FirstProcess {
 }
 
 impl FirstProcess {
-    pub(super) fn open(pid: Pid) -> io::Result<Self> {
-        Ok(Self { pid, descriptor: pidfd_open(pid, PidfdFlags::empty())? })
+    /// `None` where it is gone already. Where it cannot be watched, it is killed.
+    pub(super) fn open(pid: Pid) -> io::Result<Option<Self>> {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => Ok(Some(Self { pid, descriptor })),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => {
+                // Its monitor has just reported it and is alive, so that the number is its own.
+                let _ = kill_process(pid, Signal::KILL);
+                Err(error.into())
+            }
+        }
     }
 
     /// Kills it, waits for it, and returns the processor time of everything that it reaped.
@@ -50,5 +61,16 @@ impl Drop for FirstProcess {
     fn drop(&mut self) {
         // It may be gone already.
         let _ = pidfd_send_signal(&self.descriptor, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_gone_is_told_from_who_cannot_be_watched() {
+        let gone = Pid::from_raw(i32::MAX).unwrap();
+        assert!(FirstProcess::open(gone).unwrap().is_none());
     }
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use futures_util::future::OptionFuture;
+use rustix::process::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines, Take};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod disk;
 mod first;
 mod judge;
+mod watch;
 
 use super::bubblewrap::{Descriptors, command_line};
 use super::capture::capture;
@@ -24,23 +27,15 @@ use super::confine::Confinement;
 use super::door::Door;
 use super::gate::Gate;
 use super::gpu::VramWatch;
-use super::process_tree::{self, Sample};
-use super::{
-    Command, Ending, Interrupt, Limits, OWN_PROCESSES, Piece, Places, Run, Sandbox, SandboxError,
-    Usage,
-};
+use super::process_tree;
+use super::{Command, Ending, Interrupt, Limits, Piece, Places, Run, Sandbox, SandboxError, Usage};
 use disk::Disk;
 use first::FirstProcess;
 use judge::{complaint, natural, was_refused_memory};
+use watch::{Peak, Watch};
 
 /// How long a killed tree may take to go away.
 const LONGEST_DEATH: Duration = Duration::from_secs(30);
-
-/// Pause before the first look at what a tree uses; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// Longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The most that bubblewrap reports, in bytes.
 const LONGEST_STATUS: u64 = 64 << 10;
@@ -60,6 +55,9 @@ impl Sandbox {
         let confinement = Arc::new(self.confinement(command, places)?);
         let (reader, status) = io::pipe().map_err(SandboxError::io("status pipe"))?;
         let status = OwnedFd::from(status);
+        // Before the start: afterwards an error would have to undo it.
+        let reader = pipe::Receiver::from_owned_fd(reader.into());
+        let reader = reader.map_err(SandboxError::io("status pipe"))?;
         let (gate, waiting) = Gate::closed().map_err(SandboxError::io("gate"))?;
         let keeper = confinement.isolation.keeper;
         let filter = self.filter.as_ref().ok().map(|filter| filter.open(keeper)).transpose();
@@ -78,8 +76,8 @@ impl Sandbox {
         let inherited = [status, waiting].into_iter().chain(filter).collect();
         let monitor = self.launcher.spawn(line, inherited, stdin, &confinement).await;
         let monitor = monitor.map_err(SandboxError::io("start"))?;
-        let mut running = Running::new(monitor, reader.into(), gate, confinement, command, places)?;
-        let forced = running.watch(&command.limits, started, interrupt).await?;
+        let mut running = Running::new(monitor, reader, gate, confinement, command, places)?;
+        let forced = running.watch(&command.limits, places, started, interrupt).await?;
         running.finish(forced, started, places, &command.limits).await
     }
 }
@@ -96,15 +94,15 @@ struct Running {
     exit_code: Option<i32>,
     captures: [JoinHandle<io::Result<()>>; 2],
     overflow: CancellationToken,
-    peak: Sample,
-    disk: Disk,
-    vram: VramWatch,
+    /// Whether somebody looks at the tree.
+    watched: bool,
+    peak: Peak,
 }
 
 impl Running {
     fn new(
         mut monitor: Child,
-        status: OwnedFd,
+        status: pipe::Receiver,
         gate: Gate,
         confinement: Arc<Confinement>,
         command: &Command,
@@ -116,11 +114,9 @@ impl Running {
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err(SandboxError::Setup("no pipes to the program".to_owned()));
         };
-        let receiver =
-            pipe::Receiver::from_owned_fd(status).map_err(SandboxError::io("status pipe"))?;
         Ok(Self {
             monitor,
-            status: BufReader::new(receiver.take(LONGEST_STATUS)).lines(),
+            status: BufReader::new(status.take(LONGEST_STATUS)).lines(),
             first: None,
             gate: Some(gate),
             confinement,
@@ -130,9 +126,8 @@ impl Running {
                 spawn_capture(stderr, &places.stderr, &command.limits, &overflow),
             ],
             overflow,
-            peak: Sample::default(),
-            disk: Disk::new(places.work.clone()),
-            vram: VramWatch::over(places.gpu.as_ref()),
+            watched: false,
+            peak: Peak::default(),
         })
     }
 
@@ -141,10 +136,11 @@ impl Running {
     async fn watch(
         &mut self,
         limits: &Limits,
+        places: &Places,
         started: Instant,
         interrupt: &Interrupt,
     ) -> Result<Option<Ending>, SandboxError> {
-        let mut pause = FIRST_PAUSE;
+        let mut looks = pin!(OptionFuture::default());
         let deadline = started + limits.wall;
         let forced = loop {
             tokio::select! {
@@ -155,21 +151,16 @@ impl Running {
                         return Ok(None);
                     }
                     self.let_go().await?;
+                    if let Some(watch) = self.eyes(places) {
+                        looks.set(Some(watch.until_used_up(limits)).into());
+                    }
                 }
                 _ = self.monitor.wait() => return Ok(None),
                 () = interrupt.kill.cancelled() => break Ending::Canceled,
                 () = interrupt.cancel.cancelled() => break Ending::Canceled,
                 () = self.overflow.cancelled() => break Ending::OutputLimit,
                 () = sleep_until(deadline) => break Ending::TimedOut,
-                () = sleep(pause) => {
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    if self.vram.exceeds(self.first.as_ref().map(|first| first.pid)).await {
-                        break Ending::OutOfMemory;
-                    }
-                    if let Some(ending) = self.look(limits).await {
-                        break ending;
-                    }
-                }
+                Some(used_up) = &mut looks => break used_up,
             }
         };
         self.end(forced, limits.grace, &interrupt.kill).await?;
@@ -193,8 +184,15 @@ impl Running {
         let report: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         if let Some(pid) = report["child-pid"].as_i64() {
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            // Gone already: then there is nothing to wait for either.
-            self.first = pid.and_then(|pid| FirstProcess::open(pid).ok());
+            self.first = pid
+                .map(FirstProcess::open)
+                .transpose()
+                .map_err(|error| {
+                    // It waits at the gate, for ever if need be: nobody else would end it.
+                    let _ = self.monitor.start_kill();
+                    SandboxError::io("first process")(error)
+                })?
+                .flatten();
         }
         if let Some(code) = report["exit-code"].as_i64() {
             self.exit_code = i32::try_from(code).ok();
@@ -217,23 +215,14 @@ impl Running {
         Err(SandboxError::io("limits")(error))
     }
 
-    /// Measures the tree; the ending that is due where it has used something up.
-    async fn look(&mut self, limits: &Limits) -> Option<Ending> {
-        let pid = self.first.as_ref().map(|first| first.pid)?;
-        let confinement = Arc::clone(&self.confinement);
-        let sampled = tokio::task::spawn_blocking(move || confinement.sample(pid)).await;
-        let sample = sampled.unwrap_or_default();
-        self.peak.take_in(sample);
-        if limits.cpu_secs.is_some_and(|secs| sample.cpu >= Duration::from_secs(secs)) {
-            return Some(Ending::CpuLimit);
-        }
-        if sample.out_of_memory {
-            return Some(Ending::OutOfMemory);
-        }
-        if sample.processes > limits.processes + OWN_PROCESSES {
-            return Some(Ending::Signaled(Signal::KILL.as_raw()));
-        }
-        self.disk.exceeds(limits.work_bytes, Some(pid)).await.then_some(Ending::OutputLimit)
+    /// What looks at the tree from now on, once its first process is known; only once.
+    fn eyes(&mut self, places: &Places) -> Option<Watch> {
+        let first = self.first.as_ref().filter(|_| !self.watched)?.pid;
+        self.watched = true;
+        let disk = Disk::new(places.work.clone());
+        let vram = VramWatch::over(places.gpu.as_ref());
+        let (confinement, peak) = (Arc::clone(&self.confinement), Arc::clone(&self.peak));
+        Some(Watch { first, confinement, disk, vram, peak })
     }
 
     /// Asks the tree to end, waits, and kills the monitor, with which the kernel kills the rest.
@@ -285,8 +274,10 @@ impl Running {
             self.heard(Some(line))?;
         }
         let wall = started.elapsed();
+        let seen = *self.peak.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peak = seen.sample;
         if let Some(first) = self.first.take() {
-            self.peak.cpu = self.peak.cpu.max(first.gone().await?);
+            peak.cpu = peak.cpu.max(first.gone().await?);
         }
         for capture in &mut self.captures {
             capture
@@ -297,11 +288,11 @@ impl Running {
         let isolation = self.confinement.isolation;
         let confinement = self.confinement;
         let last = tokio::task::spawn_blocking(move || confinement.end()).await;
-        self.peak.take_in(last.unwrap_or_default());
-        let work_bytes = self.disk.bytes(limits.work_bytes, None).await;
+        peak.take_in(last.unwrap_or_default());
+        let work_bytes = Disk::new(places.work.clone()).bytes(limits, None).await;
         let ending = match (forced, self.exit_code) {
             (Some(forced), _) => forced,
-            (None, _) if self.peak.out_of_memory => Ending::OutOfMemory,
+            (None, _) if peak.out_of_memory => Ending::OutOfMemory,
             (None, _) if self.overflow.is_cancelled() => Ending::OutputLimit,
             (None, Some(_)) if work_bytes > limits.work_bytes => Ending::OutputLimit,
             (None, Some(code)) => {
@@ -319,10 +310,10 @@ impl Running {
             .map(|path| path.metadata().map_or(0, |found| found.len()));
         let usage = Usage {
             wall,
-            cpu: self.peak.cpu,
-            max_rss_bytes: self.peak.rss_bytes,
+            cpu: peak.cpu,
+            max_rss_bytes: peak.rss_bytes,
             written_bytes: printed.iter().fold(work_bytes, |sum, more| sum.saturating_add(*more)),
-            vram_bytes: self.vram.peak_bytes(),
+            vram_bytes: seen.vram_bytes,
             joules: None,
             egress_bytes: None,
         };

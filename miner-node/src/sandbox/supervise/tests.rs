@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use super::super::{DiskTurn, Gpu, Policy, Shown, Tools, UserRange};
 use super::*;
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Case {
     directory: TempDir,
     command: Command,
@@ -422,6 +425,43 @@ async fn a_file_without_a_name_takes_room_as_well() {
     case.command.limits.output_bytes = 1 << 30;
     case.command.limits.work_bytes = 20 << 20;
     assert_eq!(case.run().await.ending, Ending::OutputLimit);
+}
+
+#[tokio::test]
+async fn what_a_link_leads_to_is_not_the_jobs() {
+    let case = Case::sh(
+        "i=0; while [ $i -lt 200 ]; do mkdir d; rmdir d; ln -s /usr d; rm d; i=$((i+1)); done",
+    );
+    let run = case.run().await;
+    assert_eq!(run.ending, Ending::Exited(0), "{run:?}");
+}
+
+async fn there(path: &Path) {
+    while !path.exists() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_limit_does_not_wait_for_a_look() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let mut case = Case::sh("trap ': > asked; exit' TERM; : > ready; sleep 1000 & wait");
+        case.command.limits.wall = Duration::from_secs(5);
+        let asking = async {
+            there(&case.places().work.join("ready")).await;
+            // The one thread that looks are taken from is busy until the tree was asked to end.
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let asked = timeout(PATIENCE, there(&case.places().work.join("asked"))).await;
+            drop(release);
+            assert!(busy.await.unwrap().is_err());
+            asked.is_ok()
+        };
+        let (run, asked) = tokio::join!(case.run(), asking);
+        assert!(asked && run.ending == Ending::TimedOut, "{run:?}");
+    });
 }
 
 #[tokio::test]
