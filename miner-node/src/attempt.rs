@@ -146,7 +146,7 @@ impl<'a> Attempt<'a> {
             "[JOB] start id={} mode={mode} type={}", self.job.id, self.job.workload
         );
         let slot = self.slot().await?;
-        let gpu = self.gpu(&slot)?;
+        let gpu = self.gpu(&plan, &slot)?;
         self.fetch_inputs().await?;
         let record = self.execute(&plan, mode, gpu).await?;
         self.upload(&record.artifacts).await?;
@@ -190,8 +190,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// What of the GPU of its slot the job is given.
-    fn gpu(&self, slot: &Slot) -> Result<Option<Gpu>, Abandoned> {
-        let Some(device) = slot.gpu() else { return Ok(None) };
+    fn gpu(&self, plan: &Plan, slot: &Slot) -> Result<Option<Gpu>, Abandoned> {
+        // A server of the owner's has its own way to the GPU.
+        let (Plan::Sandboxed(_), Some(device)) = (plan, slot.gpu()) else { return Ok(None) };
+        if !device.is_reachable() {
+            let why = format!("GPU {} cannot be given to a program", device.index);
+            return Err(Refusal::new(FailureCode::Unsupported, why).into());
+        }
         if !device.is_there() {
             let why = format!("the device files of GPU {} are gone", device.index);
             return Err(Refusal::new(FailureCode::NoGpu, why).into());
@@ -606,10 +611,6 @@ impl<'a> Attempt<'a> {
         let state = State { phase, updated_at, job: self.job.clone(), run, error: None };
         Ok(self.dir.save(&state)?)
     }
-}
-
-fn no_gpu() -> Refusal {
-    Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs")
 }
 
 fn collect(

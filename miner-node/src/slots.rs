@@ -87,14 +87,6 @@ impl Slots {
         Some(Place { _permit: permit })
     }
 
-    /// Whether there are slots of `kind` at all.
-    pub const fn has(&self, kind: SlotKind) -> bool {
-        match kind {
-            SlotKind::Cpu => self.plan.cpu > 0,
-            SlotKind::Gpu => self.plan.gpu > 0,
-        }
-    }
-
     /// Waits for a slot of `kind`; `None` where the node has none of it.
     pub async fn slot(&self, kind: SlotKind) -> Option<Slot> {
         let (semaphore, count) = match kind {
