@@ -87,7 +87,7 @@ need_build_tools() {
 # What the programs and these scripts use while they run.
 need_run_tools() {
     need curl curl jq jq bwrap bubblewrap prlimit util-linux sha256sum coreutils gzip gzip \
-        zstd zstd ps procps
+        zstd zstd ps procps /usr/bin/python3 python3
 }
 
 # --- PostgreSQL -------------------------------------------------------------------------------
