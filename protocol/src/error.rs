@@ -250,7 +250,7 @@ codes! {
         Crash = "E_CRASH",
         /// The results could not be uploaded.
         Upload = "E_UPLOAD",
-        /// The network egress that the job was promised is not to be had.
+        /// The network egress that the job was promised is not to be had, or the job used more traffic than the node gives.
         Egress = "E_EGRESS",
         /// A fault of the node.
         Internal = "E_INTERNAL",

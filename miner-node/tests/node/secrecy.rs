@@ -78,13 +78,16 @@ async fn no_secret_is_written_or_handed_on() {
     ];
     let children = below(node.id());
     assert!(children.len() >= 3, "{children:?}");
+    let mut is_seen = false;
     for child in children {
         for file in ["environ", "cmdline"] {
             // It may have ended meanwhile.
             let bytes = fs::read(child.join(file)).unwrap_or_default();
             assert!(secrets.iter().all(|secret| !holds(&bytes, &secret.text)), "{child:?}");
+            is_seen |= holds(&bytes, b"HOME=/work");
         }
     }
+    assert!(is_seen, "the environment of a job could be read");
     fs::write(rig.job_dir(running).join("work/go"), "").unwrap();
     let mut views: Vec<JobView> = vec![rig.ended(running).await];
 
@@ -113,7 +116,8 @@ async fn no_secret_is_written_or_handed_on() {
     secrets.extend(leases.into_iter().map(|lease| Secret {
         name: "lease",
         text: lease.into_bytes(),
-        kept_in: &["state.json", "report.json"],
+        // Each is written beside its place first: the node is killed at any moment.
+        kept_in: &["state.json", "state.tmp", "report.json", "report.tmp"],
     }));
     assert!(rig.mock.journal.all(|call| call.path.ends_with("/logs")).iter().all(|call| {
         let text = call.body.as_ref().map(|body| body["text"].to_string()).unwrap_or_default();
