@@ -133,7 +133,8 @@ set_up_node() {
     local dir=$1/$2 name=$2 wallet=$3 slots=$4
     shift 4
     mkdir -p "$dir/allowlist.d"
-    chmod 700 "$dir"
+    # Jobs have user ids of their own, which pass through it; what is secret in it is 0600.
+    chmod 711 "$dir"
     install -m 0644 etc/miner/allowlist.d/*.yaml "$dir/allowlist.d"
     install -m 0600 "$KEYS/$name.key" "$dir/api_key"
     cat >"$dir/miner.yaml" <<-CONFIG
