@@ -151,7 +151,7 @@ async fn what_is_no_task_is_denied() {
     let task = rig.config.runners.python.task_paths[0].join("count.py");
     fs::set_permissions(&task, fs::Permissions::from_mode(0o666)).unwrap();
     let why = plan(&node, "count").unwrap_err();
-    assert!(why.starts_with("E_DENY") && why.contains("writable for everybody"), "{why}");
+    assert!(why.starts_with("E_DENY") && why.contains("writable for others"), "{why}");
 }
 
 #[tokio::test]

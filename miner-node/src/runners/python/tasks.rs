@@ -114,8 +114,8 @@ impl Walk {
         if !found.is_dir() && !found.is_file() {
             return fail("is neither a file nor a directory");
         }
-        if found.permissions().mode() & 0o002 != 0 {
-            return fail("is writable for everybody; run: chmod o-w");
+        if found.permissions().mode() & 0o022 != 0 {
+            return fail("is writable for others; run: chmod go-w");
         }
         if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
             return fail("belongs neither to root nor to the user who runs the node");
@@ -185,9 +185,11 @@ mod tests {
         for path in ["a.py", "deep/b.txt", "deep", ""] {
             let path = root.path().join(path);
             let mode = path.metadata().unwrap().permissions().mode();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o002)).unwrap();
-            let why = check(root.path()).unwrap_err();
-            assert!(why.contains("writable for everybody"), "{why}");
+            for write in [0o002, 0o020] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode | write)).unwrap();
+                let why = check(root.path()).unwrap_err();
+                assert!(why.contains("writable for others"), "{why}");
+            }
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
         assert!(check(root.path()).is_ok());
