@@ -147,11 +147,10 @@ impl Outbox {
         if let Some(entry) = current(&mut entries, &old.report) {
             write_json(&old.dir.report_file(), &report)?;
             entry.delivery.report = report;
+            // Still to be sent before anything else, if that was so.
             entry.due = Instant::now();
-            entry.cut_off = false;
         }
         drop(entries);
-        self.tried.notify_waiters();
         self.changed.notify_one();
         Ok(())
     }
@@ -337,6 +336,21 @@ mod tests {
             outbox.postpone(&report(), None, false, 0).unwrap();
         };
         assert!(tokio::join!(outbox.reconnect(), answered).0);
+    }
+
+    #[tokio::test]
+    async fn a_report_that_has_to_be_changed_goes_first_all_the_same() {
+        let (_root, dir) = job_dir();
+        let outbox = Outbox::default();
+        let _settled = put(&outbox, &dir);
+        outbox.postpone(&report(), None, true, 0).unwrap();
+        let lower = Report { idempotency_key: "lower".to_owned(), ..report() };
+        let mut reconnect = std::pin::pin!(outbox.reconnect());
+        assert!(futures_util::poll!(reconnect.as_mut()).is_pending());
+        outbox.replace(&outbox.due()[0].clone(), lower.clone()).unwrap();
+        assert!(futures_util::poll!(reconnect.as_mut()).is_pending(), "it is not answered yet");
+        outbox.settle(&lower).unwrap().tell(Settled::Credited);
+        assert!(reconnect.await);
     }
 
     #[test]
