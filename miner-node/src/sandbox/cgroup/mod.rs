@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -120,7 +121,8 @@ impl Cgroups {
         let own = getpid();
         let started = start_time(own).unwrap_or_default();
         let which = CREATED.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("{PREFIX}{}-{started}-{which}-", own.as_raw_pid());
+        let namespace = pid_namespace();
+        let prefix = format!("{PREFIX}{}-{started}-{namespace}-{which}-", own.as_raw_pid());
         let groups = Self { tree, prefix, next: AtomicU64::new(0) };
         groups.clear();
         Ok(groups)
@@ -182,11 +184,23 @@ impl Cgroups {
     }
 }
 
-/// Whether it names a group of ours whose process is gone.
+/// The number of the namespace in which this process has its pid; 0 where it cannot be had.
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+}
+
+/// Whether it names a group of ours whose process is gone. What a node in another namespace made is
+/// for it to judge: its pid means nothing here.
 fn is_left_over(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
-    let mut parts = rest.split('-').map(|part| part.parse::<u64>().ok());
-    let (Some(Some(pid)), Some(Some(started))) = (parts.next(), parts.next()) else { return false };
+    let mut parts = rest.split('-').map_while(|part| part.parse::<u64>().ok());
+    let (Some(pid), Some(started), Some(namespace)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    if namespace != pid_namespace() {
+        return false;
+    }
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.and_then(start_time) != Some(started)
 }

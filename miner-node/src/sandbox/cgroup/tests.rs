@@ -140,14 +140,16 @@ fn groups_of_a_node_that_is_gone_are_removed_and_others_are_not() {
     let root = fake_v2("cpu memory pids\n");
     let own = root.path().join("system.slice/miner.service");
     let pid = getpid();
-    let alive = format!("{PREFIX}{}-{}-0", pid.as_raw_pid(), start_time(pid).unwrap());
-    let reused = format!("{PREFIX}{}-{}-0", pid.as_raw_pid(), start_time(pid).unwrap() + 1);
-    for name in [&alive, &reused, &format!("{PREFIX}x"), &"other".to_owned()] {
+    let (us, started, here) = (pid.as_raw_pid(), start_time(pid).unwrap(), pid_namespace());
+    let alive = format!("{PREFIX}{us}-{started}-{here}-0");
+    let reused = format!("{PREFIX}{us}-{}-{here}-0", started + 1);
+    let foreign = format!("{PREFIX}{us}-{}-{}-0", started + 1, here + 1);
+    for name in [&alive, &reused, &foreign, &format!("{PREFIX}x"), &"other".to_owned()] {
         fs::create_dir(own.join(name)).unwrap();
     }
     Cgroups::delegated(root.path(), V2_MEMBERSHIP).unwrap();
     assert!(!own.join(&reused).exists());
-    for name in [&alive, &format!("{PREFIX}x"), &"other".to_owned()] {
+    for name in [&alive, &foreign, &format!("{PREFIX}x"), &"other".to_owned()] {
         assert!(own.join(name).exists(), "{name}");
     }
 }
