@@ -6,12 +6,15 @@
 //! wallets or coordinators.
 
 pub mod algorithm;
+pub mod engine;
 pub mod hasher;
+pub mod pool;
 pub mod randomx;
 pub mod target;
 pub mod work;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use engine::Engine;
 pub use hasher::{Hasher, Share};
 pub use target::Target;
 pub use work::{BadWork, NonceRange, Work};
