@@ -59,8 +59,8 @@ struct Task {
     number: u64,
     source: Option<Source>,
     work: Option<Work>,
-    /// Which nonce comes next, over all lanes: none is tried twice, however many lanes run.
-    next_nonce: AtomicU64,
+    /// Which nonce comes next, over all lanes and all tasks with this work: none is tried twice.
+    next_nonce: Arc<AtomicU64>,
 }
 
 struct Shared {
@@ -74,6 +74,8 @@ struct Shared {
 struct Lane {
     wanted: AtomicBool,
     parked: AtomicBool,
+    /// The number of the task that it has taken over.
+    task: AtomicU64,
     hashes: AtomicU64,
 }
 
@@ -94,7 +96,7 @@ impl Hasher {
         events: &Sender<Event>,
         prepare: impl Fn(usize) + Clone + Send + 'static,
     ) -> io::Result<Self> {
-        let task = Task { number: 1, source: None, work: None, next_nonce: AtomicU64::new(0) };
+        let task = Task { number: 1, source: None, work: None, next_nonce: Arc::default() };
         let shared = Arc::new(Shared {
             task: Mutex::new(Arc::new(task)),
             current: AtomicU64::new(1),
@@ -125,7 +127,7 @@ impl Hasher {
     /// Gives the lanes other work, or none. Returns the task's number: shares of an older one are
     /// stale.
     pub fn set_work(&self, work: Option<Work>) -> u64 {
-        self.exchange(|task| Task { work, next_nonce: AtomicU64::new(0), ..task })
+        self.exchange(|task| Task { work, next_nonce: Arc::default(), ..task })
     }
 
     fn exchange(&self, change: impl FnOnce(Task) -> Task) -> u64 {
@@ -135,21 +137,33 @@ impl Hasher {
             number,
             source: task.source.clone(),
             work: task.work.clone(),
-            next_nonce: AtomicU64::new(task.next_nonce.load(Ordering::Relaxed)),
+            next_nonce: Arc::clone(&task.next_nonce),
         };
         *task = Arc::new(change(old));
         self.shared.current.store(number, Ordering::Release);
         drop(task);
-        self.wake(0..self.lanes());
+        self.wake();
         number
+    }
+
+    /// Whether all lanes have let go of what came before the task of this number; parked ones do
+    /// that, too.
+    pub fn has_taken_over(&self, task: u64) -> bool {
+        self.shared.lanes.iter().all(|lane| lane.task.load(Ordering::Acquire) >= task)
     }
 
     /// Lets the first `wanted` lanes run and parks the others.
     pub fn set_running(&self, wanted: usize) {
+        self.set_lanes(|lane| lane < wanted);
+    }
+
+    /// Lets the lanes run for whose number it holds, and parks the others.
+    pub fn set_lanes(&self, wanted: impl Fn(usize) -> bool) {
         for (number, lane) in self.shared.lanes.iter().enumerate() {
-            lane.wanted.store(number < wanted, Ordering::Release);
+            lane.wanted.store(wanted(number), Ordering::Release);
         }
-        self.wake(0..wanted.min(self.lanes()));
+        // Those that are parked from now on, too: they may be waiting for work.
+        self.wake();
     }
 
     /// How many lanes are parked now: those let go of their processor.
@@ -162,8 +176,8 @@ impl Hasher {
         self.shared.lanes.iter().map(|lane| lane.hashes.load(Ordering::Relaxed)).sum()
     }
 
-    fn wake(&self, lanes: std::ops::Range<usize>) {
-        for thread in self.threads.get(lanes).unwrap_or_default() {
+    fn wake(&self) {
+        for thread in &self.threads {
             thread.thread().unpark();
         }
     }
@@ -172,7 +186,7 @@ impl Hasher {
 impl Drop for Hasher {
     fn drop(&mut self) {
         self.shared.current.store(0, Ordering::Release);
-        self.wake(0..self.lanes());
+        self.wake();
         for thread in self.threads.drain(..) {
             // A lane that panicked has nothing more to end.
             let _ = thread.join();
@@ -217,12 +231,15 @@ impl<'a> Worker<'a> {
     }
 
     /// Lets go of the processor until it is wanted again.
-    fn park(&self) {
+    fn park(&mut self) {
         self.lane.parked.store(true, Ordering::Release);
-        while !self.lane.wanted.load(Ordering::Acquire)
-            && self.shared.current.load(Ordering::Acquire) != 0
-        {
-            thread::park();
+        while !self.lane.wanted.load(Ordering::Acquire) {
+            match self.shared.current.load(Ordering::Acquire) {
+                0 => break,
+                current if current == self.task.number => thread::park(),
+                // What it holds may be what somebody wants to have back.
+                _ => self.take_over(),
+            }
         }
         self.lane.parked.store(false, Ordering::Release);
     }
@@ -247,7 +264,10 @@ impl<'a> Worker<'a> {
         }
         self.blob.clear();
         self.blob.extend_from_slice(task.work.as_ref().map_or(&[], |work| work.blob()));
+        let number = task.number;
         self.task = task;
+        // Last: from here on this lane holds nothing of the tasks before.
+        self.lane.task.store(number, Ordering::Release);
     }
 
     /// One hash or one step; `false` where there is nothing to do.

@@ -130,3 +130,42 @@ fn a_range_of_nonces_comes_to_its_end() {
         }
     }
 }
+
+#[test]
+fn parked_lanes_give_back_what_they_hold() {
+    let (sender, events) = channel();
+    let hasher = Hasher::start(3, &sender, |_| {}).unwrap();
+    hasher.set_source(Some(Source::Light(cache())));
+    let task = hasher.set_work(Some(work(1)));
+    hasher.set_lanes(|lane| lane != 1);
+    next_share(&events);
+    until(|| hasher.parked() == 1);
+    until(|| hasher.has_taken_over(task));
+    hasher.set_running(0);
+    until(|| hasher.parked() == 3);
+    let without = hasher.set_source(None);
+    until(|| hasher.has_taken_over(without));
+    assert_eq!(hasher.parked(), 3);
+    // Without anything to hash with, lanes can be parked as well.
+    hasher.set_running(3);
+    until(|| hasher.parked() == 0);
+    hasher.set_running(0);
+    until(|| hasher.parked() == 3);
+}
+
+#[test]
+fn another_source_repeats_no_nonce() {
+    let (sender, events) = channel();
+    let hasher = Hasher::start(3, &sender, |_| {}).unwrap();
+    let cache = cache();
+    hasher.set_source(Some(Source::Light(cache.clone())));
+    hasher.set_work(Some(work(1)));
+    hasher.set_running(3);
+    let mut seen = HashSet::new();
+    for number in 0..60 {
+        if number % 4 == 0 {
+            hasher.set_source(Some(Source::Light(cache.clone())));
+        }
+        assert!(seen.insert(next_share(&events).nonce));
+    }
+}
