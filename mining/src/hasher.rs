@@ -87,13 +87,13 @@ pub struct Hasher {
 
 impl Hasher {
     /// Starts `lanes` threads, all of them parked. `prepare` is called first in each, with the
-    /// lane's number: for its priority and processor.
+    /// lane's number: for its priority and processor. `events` may be of something wider.
     ///
     /// # Errors
     /// Where a thread cannot be started.
-    pub fn start(
+    pub fn start<E: From<Event> + Send + 'static>(
         lanes: usize,
-        events: &Sender<Event>,
+        events: &Sender<E>,
         prepare: impl Fn(usize) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let task = Task { number: 1, source: None, work: None, next_nonce: Arc::default() };
@@ -107,7 +107,9 @@ impl Hasher {
             let (shared, events, prepare) = (Arc::clone(&shared), events.clone(), prepare.clone());
             let thread = thread::Builder::new().name(format!("hash-{lane}")).spawn(move || {
                 prepare(lane);
-                Worker::new(&shared, lane, events).run();
+                // Nobody listens any more: the lanes are about to be ended.
+                let tell = move |event: Event| drop(events.send(event.into()));
+                Worker::new(&shared, lane, &tell).run();
             })?;
             hasher.threads.push(thread);
         }
@@ -198,7 +200,7 @@ impl Drop for Hasher {
 struct Worker<'a> {
     shared: &'a Shared,
     lane: &'a Lane,
-    events: Sender<Event>,
+    tell: &'a dyn Fn(Event),
     task: Arc<Task>,
     machine: Option<Machine>,
     /// The bytes to hash, with room for the nonce.
@@ -208,10 +210,10 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(shared: &'a Shared, lane: usize, events: Sender<Event>) -> Self {
+    fn new(shared: &'a Shared, lane: usize, tell: &'a dyn Fn(Event)) -> Self {
         let task = Arc::clone(&shared.task.lock().unwrap_or_else(PoisonError::into_inner));
         let lane = &shared.lanes[lane];
-        Self { shared, lane, events, task, machine: None, blob: Vec::new(), begun: None }
+        Self { shared, lane, tell, task, machine: None, blob: Vec::new(), begun: None }
     }
 
     fn run(&mut self) {
@@ -291,7 +293,7 @@ impl<'a> Worker<'a> {
         match machine {
             Ok(machine) => self.machine = Some(machine),
             Err(error) => {
-                self.tell(Event::OutOfMemory(error));
+                (self.tell)(Event::OutOfMemory(error));
                 // Until somebody gives another source.
                 thread::park();
             }
@@ -317,18 +319,13 @@ impl<'a> Worker<'a> {
         if let (Some(nonce), Some(hash)) = (ended, hash) {
             self.lane.hashes.fetch_add(1, Ordering::Relaxed);
             if work.target.is_met_by(&hash) {
-                self.tell(Event::Share(Share { task, nonce, hash }));
+                (self.tell)(Event::Share(Share { task, nonce, hash }));
             }
         }
         if nonce.is_none() && ended.is_some() {
-            self.tell(Event::Exhausted { task });
+            (self.tell)(Event::Exhausted { task });
         }
         nonce.is_some()
-    }
-
-    fn tell(&self, event: Event) {
-        // Nobody listens any more: the lanes are about to be ended.
-        let _ = self.events.send(event);
     }
 }
 
