@@ -1,10 +1,92 @@
-//! The settings of runners that ask a server, or an engine of containers, of the owner's.
+//! The section `runners`: what runs jobs.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{BaseUrl, Selection};
+
+/// What runs jobs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runners {
+    /// Work that the node itself knows (`hash`, `torch_bench`).
+    pub builtin: BuiltinRunner,
+    /// Allowlisted programs.
+    pub cli: CliRunner,
+    /// The owner's Python modules.
+    pub python: PythonRunner,
+    /// WebAssembly modules that jobs bring.
+    pub wasm: WasmRunner,
+    /// A server that generates text.
+    pub llm: LlmRunner,
+    /// A server that paints.
+    pub sd: SdRunner,
+    /// Images in the owner's podman or docker.
+    pub container: ContainerRunner,
+}
+
+/// Work that the node itself knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuiltinRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+}
+
+/// Allowlisted programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CliRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+    /// The directory of the allowlist: one YAML file per program; empty: nothing may run.
+    pub allowlist_dir: PathBuf,
+}
+
+/// The owner's Python modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PythonRunner {
+    /// Whether they are offered.
+    pub enable: bool,
+    /// The virtual environment that runs them; absent: the system's Python.
+    pub venv: Option<PathBuf>,
+    /// The directories of the modules that jobs may name; none: none may run.
+    pub task_paths: Vec<PathBuf>,
+}
+
+/// WebAssembly modules that jobs bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WasmRunner {
+    /// Whether it is offered.
+    pub enable: bool,
+}
+
+impl Default for BuiltinRunner {
+    fn default() -> Self {
+        Self { enable: true }
+    }
+}
+
+impl Default for CliRunner {
+    fn default() -> Self {
+        Self { enable: true, allowlist_dir: PathBuf::from("/etc/aitbc/miner/allowlist.d") }
+    }
+}
+
+impl Default for PythonRunner {
+    fn default() -> Self {
+        Self { enable: true, venv: None, task_paths: Vec::new() }
+    }
+}
+
+impl Default for WasmRunner {
+    fn default() -> Self {
+        Self { enable: true }
+    }
+}
 
 /// A server that generates text (`llm_gen`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
