@@ -10,24 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::job::SlotKind;
-use protocol::proof::ArtifactProof;
-use protocol::{Job, JobId, LeaseToken, Sha256Hex, Timestamp};
+use protocol::{Job, JobId, LeaseToken, Timestamp};
 use rustix::fs::{FlockOperation, flock};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::private::{self, NotPrivate};
-use crate::sandbox::{Places, Usage};
 
+mod job_dir;
+mod json;
+mod state;
 mod trash;
 
+pub use job_dir::JobDir;
+use json::sync_directory;
+pub use json::{read_json, write_json};
+pub use state::{Phase, RunRecord, State};
 pub use trash::Trash;
-
-/// The largest of our own files that is read back.
-const LARGEST_FILE: u64 = 16 << 20;
 
 /// The most of each output stream that is kept of a job that is over, in bytes.
 const KEPT_OUTPUT: u64 = 64 << 10;
@@ -61,116 +59,6 @@ pub struct Workspace {
     making: Mutex<()>,
     _lock: File,
 }
-
-/// How far a job has come on this node. A job of which there is no directory is `IDLE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Phase {
-    /// Leased.
-    Pulling,
-    /// Leased and acknowledged.
-    Acked,
-    /// Its input is being fetched.
-    Prep,
-    /// Its program runs.
-    Running,
-    /// The program has ended well; its files are being uploaded.
-    Uploading,
-    /// Its proof or failure report is on disk and has to be delivered.
-    RetryWait,
-    /// Proven and credited.
-    Done,
-    /// Failed, canceled or lost.
-    Failed,
-}
-
-impl Phase {
-    /// Whether the node has nothing more to do for the job.
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Failed)
-    }
-}
-
-/// The content of `state.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
-    /// How far the job has come.
-    pub phase: Phase,
-    /// Since when.
-    pub updated_at: Timestamp,
-    /// The job, with its lease.
-    pub job: Job,
-    /// The finished run, once there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<RunRecord>,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// What a proof is made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// On what it ran.
-    pub mode: SlotKind,
-    /// The sandbox level that was in force.
-    pub isolation: String,
-    /// When the program started.
-    pub started_at: Timestamp,
-    /// How long it ran, in microseconds.
-    pub wall_micros: u64,
-    /// Processor time of all its processes, in microseconds.
-    pub cpu_micros: u64,
-    /// The most memory that it held, in bytes.
-    pub max_rss_bytes: u64,
-    /// What it wrote, in bytes.
-    #[serde(default)]
-    pub written_bytes: u64,
-    /// The most GPU memory that it held, in bytes; absent: not watched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vram_bytes: Option<u64>,
-    /// Energy, in joules; absent: not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joules: Option<f64>,
-    /// Carried to and from the network, in bytes; absent: it had no way out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub egress_bytes: Option<u64>,
-    /// SHA-256 of `out.txt`.
-    pub output_sha: Sha256Hex,
-    /// The declared files.
-    pub artifacts: Vec<ArtifactProof>,
-    /// Fuel that was burnt, where it is counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
-    /// Tokens that were generated, where that is what was done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<u64>,
-    /// The model that did it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// What else was measured, by the names of a proof's metrics.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub measured: Map<String, Value>,
-}
-
-impl RunRecord {
-    /// What it used.
-    pub const fn usage(&self) -> Usage {
-        Usage {
-            wall: Duration::from_micros(self.wall_micros),
-            cpu: Duration::from_micros(self.cpu_micros),
-            max_rss_bytes: self.max_rss_bytes,
-            written_bytes: self.written_bytes,
-            vram_bytes: self.vram_bytes,
-            joules: self.joules,
-            egress_bytes: self.egress_bytes,
-        }
-    }
-}
-
-/// The directory of one job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobDir(PathBuf);
 
 impl Workspace {
     /// Creates what is missing of it and locks it.
@@ -345,126 +233,6 @@ impl Workspace {
         }
         Ok(removed)
     }
-}
-
-impl JobDir {
-    /// The directory itself.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Its input files.
-    pub fn input(&self) -> PathBuf {
-        self.0.join("input")
-    }
-
-    /// The program's own directory.
-    pub fn work(&self) -> PathBuf {
-        self.0.join("work")
-    }
-
-    /// The collected artifacts.
-    pub fn output(&self) -> PathBuf {
-        self.0.join("output")
-    }
-
-    /// The program's standard output: its hash is the job's `output_sha`.
-    pub fn out_txt(&self) -> PathBuf {
-        self.0.join("out.txt")
-    }
-
-    /// The program's standard error.
-    pub fn stderr_log(&self) -> PathBuf {
-        self.0.join("logs/stderr.log")
-    }
-
-    /// What the program is told about the job.
-    pub fn job_file(&self) -> PathBuf {
-        self.0.join("job.json")
-    }
-
-    /// The report that has to be delivered.
-    pub fn report_file(&self) -> PathBuf {
-        self.0.join("report.json")
-    }
-
-    /// The receipt that the coordinator attested.
-    pub fn receipt_file(&self) -> PathBuf {
-        self.0.join("receipt.json")
-    }
-
-    /// The parts that the sandbox needs to know.
-    pub fn places(&self) -> Places {
-        Places {
-            work: self.work(),
-            input: self.input(),
-            stdout: self.out_txt(),
-            stderr: self.stderr_log(),
-            door: None,
-            gpu: None,
-        }
-    }
-
-    /// Reads `state.json`.
-    ///
-    /// # Errors
-    /// Where it is not there or not ours.
-    pub fn state(&self) -> io::Result<State> {
-        read_json(&self.0.join("state.json"))
-    }
-
-    /// Writes `state.json`, durably.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn save(&self, state: &State) -> io::Result<()> {
-        write_json(&self.0.join("state.json"), state)
-    }
-
-    /// Writes another phase.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn enter(&self, phase: Phase, now: Timestamp) -> io::Result<()> {
-        self.save(&State { phase, updated_at: now, ..self.state()? })
-    }
-
-    /// Gives the program's standard output its second name, `logs/stdout.log`.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub fn link_stdout(&self) -> io::Result<()> {
-        fs::hard_link(self.out_txt(), self.0.join("logs/stdout.log"))
-    }
-}
-
-/// Reads one of our own JSON files.
-///
-/// # Errors
-/// Where it is missing, too large or something else.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > LARGEST_FILE {
-        return Err(io::Error::other("larger than any file of ours"));
-    }
-    Ok(serde_json::from_reader(io::BufReader::new(file))?)
-}
-
-/// Replaces a file by `value` as JSON, so that after a crash it is the old or the new one.
-///
-/// # Errors
-/// Of the file system.
-pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = private::file().create(true).truncate(true).open(&temporary)?;
-    file.write_all(&serde_json::to_vec_pretty(value)?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// The last of a file that is longer than [`KEPT_OUTPUT`].
