@@ -8,6 +8,7 @@
 pub mod algorithm;
 pub mod engine;
 pub mod hasher;
+pub mod policy;
 pub mod pool;
 pub mod randomx;
 pub mod target;

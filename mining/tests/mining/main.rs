@@ -3,4 +3,5 @@
 #![cfg(test)]
 
 mod lanes;
+mod traces;
 mod vectors;
