@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ghostrider::cryptonight::Variant;
-use ghostrider::{Hasher, Header, MAX_BATCH};
+use ghostrider::{Hasher, Header, MAX_BATCH, VariantSet};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Hashes per second by the clock and by the CPU's time.
@@ -24,9 +24,9 @@ fn main() {
     let slice = Duration::from_secs_f64(number(2, 1.0));
     let only = env::args().nth(3).map(|text| text.parse::<usize>().expect("a set, 0 to 19"));
 
-    let sets: Vec<[usize; 3]> = sets();
-    let chosen = (0..sets.len()).filter(|index| only.is_none_or(|only| only == *index));
-    let chosen: Vec<usize> = chosen.collect();
+    let sets = VariantSet::all().enumerate();
+    let sets = sets.filter(|(index, _)| only.is_none_or(|only| only == *index));
+    let sets: Vec<(usize, VariantSet)> = sets.collect();
     let barrier = Barrier::new(threads);
     let rates = thread::scope(|scope| {
         let work = || {
@@ -34,11 +34,11 @@ fn main() {
             let mut hasher = Hasher::tuned();
             let widths = Variant::ALL.map(|variant| hasher.plan().width(variant));
             println!("# {} widths {widths:?}", hasher.plan().kernel().name());
-            let rate = |index: &usize| {
+            let rate = |(_, set): &(usize, VariantSet)| {
                 barrier.wait();
-                hashes_per_second(&mut hasher, sets[*index], slice)
+                hashes_per_second(&mut hasher, *set, slice)
             };
-            chosen.iter().map(rate).collect::<Vec<Rate>>()
+            sets.iter().map(rate).collect::<Vec<Rate>>()
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let rates = workers.into_iter().map(|worker| worker.join().expect("a worker"));
@@ -46,52 +46,31 @@ fn main() {
     });
 
     let (mut sum, mut weights) = ([0.0; 2], 0.0);
-    for (index, rate) in chosen.into_iter().zip(rates.unwrap_or_default()) {
-        let set = sets[index];
-        let names = set.map(|variant| Variant::ALL[variant].name());
-        let names = names.join(" ");
+    for ((index, set), rate) in sets.iter().zip(rates.unwrap_or_default()) {
+        let names = set.to_string();
         println!(
-            "{index:2} {names:40} p {:.3} {:7.1} H/s, of CPU time {:7.1}",
-            probability(set),
+            "{index:2} {names:27} p {:.3} {:7.1} H/s, of CPU time {:7.1}",
+            set.probability(),
             rate[0],
             rate[1]
         );
         for (sum, rate) in sum.iter_mut().zip(rate) {
-            *sum += rate * probability(set);
+            *sum += rate * set.probability();
         }
-        weights += probability(set);
+        weights += set.probability();
     }
     let [clock, cpu] = sum.map(|sum| sum / weights);
     println!("weighted {clock:.1} H/s on {threads} threads, of CPU time {cpu:.1}");
 }
 
-/// All sets of three of the six, ascending, as XMRig numbers its rotations.
-fn sets() -> Vec<[usize; 3]> {
-    let all = 0..6;
-    all.clone()
-        .flat_map(|a| (a + 1..6).map(move |b| [a, b]))
-        .flat_map(|[a, b]| (b + 1..6).map(move |c| [a, b, c]))
-        .collect()
-}
-
-/// How often the first three different nibbles, modulo 6, are these: three nibbles of 16 name each
-/// of the first four, two each of the last two.
-fn probability([a, b, c]: [usize; 3]) -> f64 {
-    let of = |variant: usize| if variant < 4 { 3.0 / 16.0 } else { 2.0 / 16.0 };
-    let orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]];
-    let sum = |[x, y, z]: [usize; 3]| of(x) * of(y) / (1.0 - of(x)) * of(z) / (1.0 - of(x) - of(y));
-    orders.into_iter().map(sum).sum()
-}
-
-fn hashes_per_second(hasher: &mut Hasher, [a, b, c]: [usize; 3], slice: Duration) -> Rate {
+fn hashes_per_second(hasher: &mut Hasher, set: VariantSet, slice: Duration) -> Rate {
     let mut headers: [Header; MAX_BATCH] = [[0; 80]; MAX_BATCH];
     let mut hashes = [[0; 32]; MAX_BATCH];
     let (mut nonce, mut done) = (0u32, 0);
     let (start, cpu_start) = (Instant::now(), seconds_of_thread());
     while start.elapsed() < slice {
         for header in &mut headers {
-            header[4..36].fill((c | c << 4) as u8);
-            header[4] = (a | b << 4) as u8;
+            header[4..36].copy_from_slice(&set.example());
             header[76..].copy_from_slice(&nonce.to_le_bytes());
             nonce += 1;
         }

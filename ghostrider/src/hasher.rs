@@ -3,9 +3,6 @@
 use crate::cryptonight::Kernel;
 use crate::{Hash, Header, Plan, Scratchpad};
 
-/// What a [`Hasher`] lets its tuning choose from: four of `cn/fast`, eight of all others.
-const TUNING_BYTES: usize = 8 << 20;
-
 /// Hashes headers in memory of its own. One for each thread.
 pub struct Hasher {
     plan: Plan,
@@ -13,6 +10,10 @@ pub struct Hasher {
 }
 
 impl Hasher {
+    /// What [`Hasher::tuned`] lets its measurement choose from, in bytes: four of `cn/fast`, eight
+    /// of all others.
+    pub const TUNING_BYTES: usize = 8 << 20;
+
     /// The fastest kernel and the widths of [`Plan::new`].
     #[must_use]
     pub fn new() -> Self {
@@ -22,7 +23,7 @@ impl Hasher {
     /// The fastest kernel and the widths that a measurement of about a second finds.
     #[must_use]
     pub fn tuned() -> Self {
-        let mut scratchpad = Scratchpad::new(TUNING_BYTES);
+        let mut scratchpad = Scratchpad::new(Self::TUNING_BYTES);
         let plan = Plan::tuned(Kernel::best(), scratchpad.blocks());
         Self { plan, scratchpad }
     }

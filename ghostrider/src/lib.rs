@@ -21,9 +21,11 @@ mod tuning;
 #[cfg(feature = "std")]
 pub use hasher::Hasher;
 pub use plan::Plan;
-pub use rotation::Rotation;
+pub use rotation::{Rotation, VariantSet};
 #[cfg(feature = "std")]
 pub use scratchpad::Scratchpad;
+#[cfg(feature = "std")]
+pub use tuning::Tuning;
 
 /// A block header.
 pub type Header = [u8; 80];

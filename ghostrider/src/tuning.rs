@@ -11,28 +11,77 @@ const RUNS: usize = 4;
 /// more than chance.
 const GAIN: f64 = 0.98;
 
+/// How many runs there are in all.
+const STEPS: usize = Variant::ALL.len() * RUNS * WIDTHS.len();
+
+/// The measurement of [`Plan::tuned`], in small steps: whoever measures can be stopped between two.
+///
+/// ```
+/// use ghostrider::cryptonight::{Kernel, Variant};
+/// use ghostrider::{Scratchpad, Tuning};
+///
+/// let mut scratchpad = Scratchpad::new(1 << 20);
+/// let mut tuning = Tuning::new(Kernel::best());
+/// while tuning.step(scratchpad.blocks()) {}
+/// // More than four do not fit.
+/// assert!(tuning.plan().width(Variant::Turtle) <= 4);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    plan: Plan,
+    seconds: [f64; WIDTHS.len()],
+    done: usize,
+}
+
+impl Tuning {
+    /// Nothing is measured yet.
+    #[must_use]
+    pub fn new(kernel: Kernel) -> Self {
+        // Nothing is interleaved without the instructions.
+        let done = if kernel == Kernel::PORTABLE { STEPS } else { 0 };
+        Self { plan: Plan::new(kernel), seconds: [f64::INFINITY; WIDTHS.len()], done }
+    }
+
+    /// Hashes once, in one width: 30 ms or less on a recent CPU. `false` when all is measured.
+    /// Widths that do not fit in the scratchpad are left out.
+    pub fn step(&mut self, scratchpad: &mut [Block]) -> bool {
+        while self.done < STEPS {
+            let (run, width) = (self.done / WIDTHS.len(), self.done % WIDTHS.len());
+            let variant = Variant::ALL[run / RUNS];
+            let fits = WIDTHS[width] * variant.scratchpad_bytes() <= size_of_val(scratchpad);
+            if fits {
+                let kernel = self.plan.kernel();
+                let seconds = seconds_per_hash(kernel, variant, WIDTHS[width], scratchpad);
+                self.seconds[width] = self.seconds[width].min(seconds);
+            }
+            self.done += 1;
+            if self.done.is_multiple_of(RUNS * WIDTHS.len()) {
+                self.plan = self.plan.with_width(variant, fastest(self.seconds));
+                self.seconds = [f64::INFINITY; WIDTHS.len()];
+            }
+            if fits {
+                break;
+            }
+        }
+        self.done < STEPS
+    }
+
+    /// The fastest widths of the CryptoNights that are measured, and [`Plan::new`]'s of the others.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+}
+
 impl Plan {
     /// Measures each width that fits in the scratchpad and keeps the fastest for each CryptoNight:
     /// about a second on a CPU with AES instructions. Run it in all threads at once that will hash
-    /// at once, since they share a cache.
+    /// at once, since they share a cache. [`Tuning`] does the same in steps.
     #[must_use]
     pub fn tuned(kernel: Kernel, scratchpad: &mut [Block]) -> Self {
-        let mut plan = Self::new(kernel);
-        // Nothing is interleaved without the instructions.
-        if kernel == Kernel::PORTABLE {
-            return plan;
-        }
-        for variant in Variant::ALL {
-            let fits = size_of_val(scratchpad) / variant.scratchpad_bytes();
-            let mut seconds = [f64::INFINITY; WIDTHS.len()];
-            for _ in 0..RUNS {
-                for (seconds, width) in seconds.iter_mut().zip(WIDTHS).filter(|(_, w)| *w <= fits) {
-                    *seconds = seconds.min(seconds_per_hash(kernel, variant, width, scratchpad));
-                }
-            }
-            plan = plan.with_width(variant, fastest(seconds));
-        }
-        plan
+        let mut tuning = Tuning::new(kernel);
+        while tuning.step(scratchpad) {}
+        tuning.plan()
     }
 }
 
