@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::work::{HEADER_NONCE_AT, MONERO_NONCE_AT};
+
 /// An algorithm that this build can compute.
 ///
 /// Which one is to be computed comes with a pool's job, never from a constant: Monero's `rx/2`
@@ -13,6 +15,8 @@ use serde::{Serialize, Serializer};
 pub enum Algorithm {
     /// RandomX with Monero's parameters.
     RandomX,
+    /// GhostRider, of Raptoreum.
+    GhostRider,
 }
 
 /// A name that no algorithm of this build has.
@@ -22,12 +26,29 @@ pub struct UnknownAlgorithm(pub String);
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::RandomX];
+    pub const ALL: &[Self] = &[Self::RandomX, Self::GhostRider];
 
     /// The name on the wire, as XMRig and the pools spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RandomX => "rx/0",
+            Self::GhostRider => "gr",
+        }
+    }
+
+    /// Other names for it, as XMRig and some pools write it.
+    const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::RandomX => &[],
+            Self::GhostRider => &["ghostrider", "ghostrider/rtm"],
+        }
+    }
+
+    /// Where the nonce lies in what is hashed, in bytes from its beginning.
+    pub const fn nonce_at(self) -> usize {
+        match self {
+            Self::RandomX => MONERO_NONCE_AT,
+            Self::GhostRider => HEADER_NONCE_AT,
         }
     }
 
@@ -52,7 +73,10 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
-        let named = |algorithm: &&Self| algorithm.as_str().eq_ignore_ascii_case(text);
+        let named = |algorithm: &&Self| {
+            let mut names = algorithm.aliases().iter().copied().chain([algorithm.as_str()]);
+            names.any(|name| name.eq_ignore_ascii_case(text))
+        };
         let found = Self::ALL.iter().find(named);
         found.copied().ok_or_else(|| UnknownAlgorithm(text.chars().take(64).collect()))
     }
@@ -68,6 +92,7 @@ mod tests {
             assert_eq!(algorithm.as_str().parse(), Ok(*algorithm));
         }
         let error = "cn/r".parse::<Algorithm>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown algorithm \"cn/r\"; this build has: rx/0");
+        assert_eq!(error.to_string(), "unknown algorithm \"cn/r\"; this build has: rx/0, gr");
+        assert_eq!("GhostRider".parse(), Ok(Algorithm::GhostRider));
     }
 }

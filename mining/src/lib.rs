@@ -1,12 +1,13 @@
 //! Proof-of-work for idle processors.
 //!
 //! What a pool pays for is a hash below a target, so nothing here changes how a hash comes about:
-//! RandomX is the reference implementation, reached through [`randomx`]. [`hasher`] has the threads
-//! that search, and lets go of a processor between two hashes. This crate knows nothing of jobs,
+//! RandomX is the reference implementation, reached through [`randomx`]; GhostRider is the crate of
+//! that name. [`hasher`] has the threads that search, and lets go of a processor between two hashes. This crate knows nothing of jobs,
 //! wallets or coordinators.
 
 pub mod algorithm;
 pub mod engine;
+pub mod ghostrider;
 pub mod hasher;
 pub mod policy;
 pub mod pool;

@@ -2,10 +2,14 @@
 
 use std::ops::Range;
 
+use crate::ghostrider::HEADER_BYTES;
 use crate::target::Target;
 
 /// Where Monero's blobs have their nonce.
 pub const MONERO_NONCE_AT: usize = 39;
+
+/// Where Bitcoin-style headers of 80 bytes have theirs.
+pub const HEADER_NONCE_AT: usize = 76;
 
 /// The longest blob, in bytes: what XMRig accepts.
 const LONGEST_BLOB: usize = 407;
@@ -60,6 +64,9 @@ pub enum BadWork {
     /// The nonce would lie outside of it.
     #[error("a blob of {0} bytes has no room for a nonce")]
     NoNonce(usize),
+    /// Not as long as a header.
+    #[error("{0} bytes are no header, which has {HEADER_BYTES}")]
+    NoHeader(usize),
 }
 
 impl Work {

@@ -9,24 +9,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use crate::randomx::{Builder, Cache, Dataset, Machine, OutOfMemory};
-use crate::work::Work;
+mod worker;
 
-/// How long a lane with nothing to do waits before it looks again by itself: only for the last
-/// steps of others, everything else wakes it.
-const LAST_STEPS: Duration = Duration::from_millis(1);
+use crate::ghostrider::Plans;
+use crate::randomx::{Builder, Cache, Dataset, OutOfMemory};
+use crate::work::{BadWork, Work};
+use worker::Worker;
 
 /// What the lanes hash with.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// Without a dataset: slow.
+    /// RandomX without a dataset: slow.
     Light(Cache),
-    /// A dataset that the lanes build first.
+    /// RandomX with a dataset that the lanes build first.
     Building(Arc<Builder>),
-    /// With a dataset.
+    /// RandomX with a dataset.
     Fast(Dataset),
+    /// GhostRider.
+    GhostRider(Plans),
 }
 
 /// A share that was found.
@@ -52,6 +53,13 @@ pub enum Event {
     },
     /// It cannot work: its scratchpad's memory cannot be had.
     OutOfMemory(OutOfMemory),
+    /// The work is none for what it hashes with.
+    BadWork {
+        /// The number of the task.
+        task: u64,
+        /// Why.
+        why: BadWork,
+    },
 }
 
 /// What all lanes work on.
@@ -193,147 +201,5 @@ impl Drop for Hasher {
             // A lane that panicked has nothing more to end.
             let _ = thread.join();
         }
-    }
-}
-
-/// One lane's own state.
-struct Worker<'a> {
-    shared: &'a Shared,
-    lane: &'a Lane,
-    tell: &'a dyn Fn(Event),
-    task: Arc<Task>,
-    machine: Option<Machine>,
-    /// The bytes to hash, with room for the nonce.
-    blob: Vec<u8>,
-    /// The nonce of the hash that is begun.
-    begun: Option<u32>,
-}
-
-impl<'a> Worker<'a> {
-    fn new(shared: &'a Shared, lane: usize, tell: &'a dyn Fn(Event)) -> Self {
-        let task = Arc::clone(&shared.task.lock().unwrap_or_else(PoisonError::into_inner));
-        let lane = &shared.lanes[lane];
-        Self { shared, lane, tell, task, machine: None, blob: Vec::new(), begun: None }
-    }
-
-    fn run(&mut self) {
-        loop {
-            let current = self.shared.current.load(Ordering::Acquire);
-            if current == 0 {
-                return;
-            }
-            if !self.lane.wanted.load(Ordering::Acquire) {
-                self.park();
-            } else if current != self.task.number {
-                self.take_over();
-            } else if !self.advance() {
-                self.idle();
-            }
-        }
-    }
-
-    /// Lets go of the processor until it is wanted again.
-    fn park(&mut self) {
-        self.lane.parked.store(true, Ordering::Release);
-        while !self.lane.wanted.load(Ordering::Acquire) {
-            match self.shared.current.load(Ordering::Acquire) {
-                0 => break,
-                current if current == self.task.number => thread::park(),
-                // What it holds may be what somebody wants to have back.
-                _ => self.take_over(),
-            }
-        }
-        self.lane.parked.store(false, Ordering::Release);
-    }
-
-    /// Waits for another task.
-    fn idle(&self) {
-        match &self.task.source {
-            Some(Source::Building(_)) if self.machine.is_none() => thread::park_timeout(LAST_STEPS),
-            _ => thread::park(),
-        }
-    }
-
-    fn take_over(&mut self) {
-        let task = Arc::clone(&self.shared.task.lock().unwrap_or_else(PoisonError::into_inner));
-        if !same_source(task.source.as_ref(), self.task.source.as_ref()) {
-            self.machine = None;
-        }
-        // The hash that is begun belongs to the task before; it is replaced by the next one.
-        self.begun = None;
-        if let Some(machine) = &mut self.machine {
-            machine.forget();
-        }
-        self.blob.clear();
-        self.blob.extend_from_slice(task.work.as_ref().map_or(&[], |work| work.blob()));
-        let number = task.number;
-        self.task = task;
-        // Last: from here on this lane holds nothing of the tasks before.
-        self.lane.task.store(number, Ordering::Release);
-    }
-
-    /// One hash or one step; `false` where there is nothing to do.
-    fn advance(&mut self) -> bool {
-        if self.machine.is_some() {
-            return self.hash();
-        }
-        match &self.task.source {
-            None => false,
-            Some(Source::Building(builder)) if builder.step() => true,
-            Some(Source::Building(builder)) => match builder.finish() {
-                Some(dataset) => self.equip(Machine::fast(&dataset)),
-                None => false,
-            },
-            Some(Source::Light(cache)) => self.equip(Machine::light(cache)),
-            Some(Source::Fast(dataset)) => self.equip(Machine::fast(dataset)),
-        }
-    }
-
-    fn equip(&mut self, machine: Result<Machine, OutOfMemory>) -> bool {
-        match machine {
-            Ok(machine) => self.machine = Some(machine),
-            Err(error) => {
-                (self.tell)(Event::OutOfMemory(error));
-                // Until somebody gives another source.
-                thread::park();
-            }
-        }
-        true
-    }
-
-    fn hash(&mut self) -> bool {
-        let (Some(machine), Some(work)) = (&mut self.machine, &self.task.work) else {
-            return false;
-        };
-        let index = self.task.next_nonce.fetch_add(1, Ordering::Relaxed);
-        let nonce = work.nonces.get(index);
-        let hash = match nonce {
-            Some(nonce) => {
-                work.put_nonce(&mut self.blob, nonce);
-                machine.feed(&self.blob)
-            }
-            None => machine.finish(),
-        };
-        let ended = std::mem::replace(&mut self.begun, nonce);
-        let task = self.task.number;
-        if let (Some(nonce), Some(hash)) = (ended, hash) {
-            self.lane.hashes.fetch_add(1, Ordering::Relaxed);
-            if work.target.is_met_by(&hash) {
-                (self.tell)(Event::Share(Share { task, nonce, hash }));
-            }
-        }
-        if nonce.is_none() && ended.is_some() {
-            (self.tell)(Event::Exhausted { task });
-        }
-        nonce.is_some()
-    }
-}
-
-fn same_source(one: Option<&Source>, other: Option<&Source>) -> bool {
-    match (one, other) {
-        (Some(Source::Light(one)), Some(Source::Light(other))) => one.key() == other.key(),
-        (Some(Source::Building(one)), Some(Source::Building(other))) => Arc::ptr_eq(one, other),
-        (Some(Source::Fast(one)), Some(Source::Fast(other))) => one.key() == other.key(),
-        _ => false,
     }
 }

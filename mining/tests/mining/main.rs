@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod batches;
 mod lanes;
 mod traces;
 mod vectors;
