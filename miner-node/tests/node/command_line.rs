@@ -292,3 +292,19 @@ fn a_hash_of_randomx_is_the_reference_implementations() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--key: "));
 }
+
+#[test]
+fn a_hash_of_ghostrider_is_raptoreums() {
+    // The first block: its hash is below its target.
+    let header = "0400000000000000000000000000000000000000000000000000000000000000000000005394264c\
+                  a7175792acc6512bc1ddbc5b6a087cab0a54ee72ddac6824c28ba48740533960ff1f00206a040000";
+    for name in ["gr", "ghostrider"] {
+        let output = Machine::new().run(&["pow", "hash", "--algo", name, "--input", header]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, "48aaa5cf0346b054f1313a72e0e911b18151e3e12b65d562856d146d36181d00\n");
+    }
+    let output = Machine::new().run(&["pow", "hash", "--algo", "gr", "--input", &header[2..]]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--input has 79 bytes"));
+}

@@ -1,5 +1,4 @@
-//! `pow`: one proof-of-work hash, or how many this machine computes in a second. Needs neither
-//! coordinator nor pool.
+//! `pow bench`: hashes for a while, with nothing to be found.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -8,20 +7,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use mining::hasher::{Event, Source};
-use mining::randomx::{self, Builder, Cache, Machine, Mode};
+use mining::randomx::{self, Builder, Cache, Mode};
 use mining::work::MONERO_NONCE_AT;
 use mining::{Algorithm, Hasher, NonceRange, Target, Work};
 use serde_json::json;
 
-use super::{FAILED, USAGE, answer, complain};
-
-/// The longest seed, in bytes: RandomX ignores what lies beyond.
-const LONGEST_KEY: usize = 60;
-
-/// The longest input, in bytes.
-const LONGEST_INPUT: usize = 64 << 10;
+use super::super::{FAILED, USAGE, answer, complain};
 
 /// The seed of the benchmark; any other would do.
 const BENCH_KEY: [u8; 32] = [0; 32];
@@ -29,39 +22,19 @@ const BENCH_KEY: [u8; 32] = [0; 32];
 /// Pause between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Computes proof-of-work hashes.
-#[derive(Debug, Subcommand)]
-pub(super) enum Pow {
-    /// Print the hash of an input
-    Hash(Hash),
-    /// Measure the hashrate
-    Bench(Bench),
-}
-
-/// Prints the hash of an input.
-#[derive(Debug, Args)]
-pub(super) struct Hash {
-    /// The algorithm, as pools call it
-    #[arg(long, value_name = "NAME", default_value_t = Algorithm::RandomX)]
-    algo: Algorithm,
-    /// The seed, in hexadecimal digits
-    #[arg(long, value_name = "HEX")]
-    key: String,
-    /// What is hashed, in hexadecimal digits
-    #[arg(long, value_name = "HEX")]
-    input: String,
-}
+/// Pause between two looks at the counter of hashes.
+const COUNT: Duration = Duration::from_millis(5);
 
 /// Measures the hashrate.
 #[derive(Debug, Args)]
-pub(super) struct Bench {
+pub(in crate::cli) struct Bench {
     /// The algorithm, as pools call it
     #[arg(long, value_name = "NAME", default_value_t = Algorithm::RandomX)]
     algo: Algorithm,
     /// How many threads; without it, one per processor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// How long is measured, after the dataset is there
+    /// How long is measured, after all is prepared; for gr, each set of CryptoNights
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Without a dataset: 256 MiB instead of 2.3 GiB, and slow
@@ -70,74 +43,68 @@ pub(super) struct Bench {
     /// On reserved large pages (`sysctl vm.nr_hugepages`) or none
     #[arg(long)]
     reserved_pages: bool,
+    /// For gr, only this of the 20 sets of CryptoNights, 0 to 19; without it, all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..20))]
+    pub(super) rotation: Option<u8>,
     /// As JSON (also where standard output is no terminal)
     #[arg(long)]
     json: bool,
 }
 
-/// What was measured.
-struct Measured {
-    hashes: u64,
-    took: Duration,
-    dataset: Option<(Duration, randomx::Pages)>,
+/// What was counted.
+pub(super) struct Counted {
+    pub(super) hashes: u64,
+    pub(super) took: Duration,
 }
 
-impl Pow {
-    pub(super) fn main(&self) -> ExitCode {
-        match self {
-            Self::Hash(hash) => hash.main(),
-            Self::Bench(bench) => bench.main(),
-        }
-    }
-}
-
-impl Hash {
-    fn main(&self) -> ExitCode {
-        let bytes = || -> Result<_, String> {
-            let key = digits("--key", &self.key, LONGEST_KEY)?;
-            Ok((key, digits("--input", &self.input, LONGEST_INPUT)?))
-        };
-        let (key, input) = match bytes() {
-            Ok(bytes) => bytes,
-            Err(why) => return complain(&why, USAGE),
-        };
-        let Algorithm::RandomX = self.algo;
-        let hash = Cache::new(Mode::fastest(), &key)
-            .and_then(|cache| Machine::light(&cache))
-            .map(|mut machine| machine.hash(&input));
-        match hash {
-            Ok(hash) => answer(&format!("{}\n", hex::encode(hash))),
-            Err(error) => complain(&error, FAILED),
-        }
-    }
-}
-
-/// The bytes of a flag: at least one, at most `longest`.
-fn digits(flag: &str, text: &str, longest: usize) -> Result<Vec<u8>, String> {
-    let bytes = hex::decode(text).map_err(|error| format!("{flag}: {error}"))?;
-    match bytes.len() {
-        0 => Err(format!("{flag} is empty")),
-        length if length > longest => Err(format!("{flag} is longer than {longest} bytes")),
-        _ => Ok(bytes),
+impl Counted {
+    /// Hashes per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.hashes as f64 / self.took.as_secs_f64()
     }
 }
 
 impl Bench {
-    fn main(&self) -> ExitCode {
-        let Algorithm::RandomX = self.algo;
-        let mode = Mode { reserved_pages: self.reserved_pages, ..Mode::fastest() };
-        match self.measure(mode) {
-            Ok(measured) => answer(&self.report(mode, &measured)),
+    pub(super) fn main(&self) -> ExitCode {
+        if let Some(why) = self.contradiction() {
+            return complain(&why, USAGE);
+        }
+        let report = match self.algo {
+            Algorithm::RandomX => self.randomx(),
+            Algorithm::GhostRider => self.ghostrider(),
+        };
+        match report {
+            Ok(report) => answer(&report),
             Err(why) => complain(&why, FAILED),
         }
     }
 
-    fn threads(&self) -> usize {
+    fn contradiction(&self) -> Option<&'static str> {
+        match self.algo {
+            Algorithm::RandomX if self.rotation.is_some() => Some("rx/0 has no --rotation"),
+            Algorithm::GhostRider if self.light => Some("gr has no dataset: leave --light out"),
+            Algorithm::GhostRider if self.reserved_pages => {
+                Some("gr uses transparent large pages only: leave --reserved-pages out")
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn threads(&self) -> usize {
         let all = || thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.threads.map_or_else(all, usize::from)
     }
 
-    fn measure(&self, mode: Mode) -> Result<Measured, String> {
+    pub(super) fn seconds(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    pub(super) fn wants_json(&self) -> bool {
+        self.json || !std::io::stdout().is_terminal()
+    }
+
+    fn randomx(&self) -> Result<String, String> {
+        let mode = Mode { reserved_pages: self.reserved_pages, ..Mode::fastest() };
         randomx::self_test(mode).map_err(|error| error.to_string())?;
         let cache = Cache::new(mode, &BENCH_KEY).map_err(|error| error.to_string())?;
         let (sender, events) = channel();
@@ -152,21 +119,20 @@ impl Bench {
         } else {
             Some(build(&hasher, &cache, &events)?)
         };
-        // Whoever still makes its scratchpad does not hash yet.
-        let (before, begun) = (hasher.hashes(), Instant::now());
-        let end = begun + Duration::from_secs(self.seconds.into());
-        while Instant::now() < end {
-            pause(&events, end.saturating_duration_since(Instant::now()).min(LOOK))?;
-        }
-        Ok(Measured { hashes: hasher.hashes() - before, took: begun.elapsed(), dataset })
+        let counted = count(&hasher, &events, self.seconds())?;
+        Ok(self.report(mode, dataset, &counted))
     }
 
-    fn report(&self, mode: Mode, measured: &Measured) -> String {
-        let rate = measured.hashes as f64 / measured.took.as_secs_f64();
-        let (threads, took) = (self.threads(), measured.took.as_secs_f64());
-        let pages = measured.dataset.map(|(_, pages)| pages.to_string());
-        let built = measured.dataset.map(|(built, _)| built.as_secs_f64());
-        if self.json || !std::io::stdout().is_terminal() {
+    fn report(
+        &self,
+        mode: Mode,
+        dataset: Option<(Duration, randomx::Pages)>,
+        counted: &Counted,
+    ) -> String {
+        let (threads, took) = (self.threads(), counted.took.as_secs_f64());
+        let pages = dataset.map(|(_, pages)| pages.to_string());
+        let built = dataset.map(|(built, _)| built.as_secs_f64());
+        if self.wants_json() {
             let report = json!({
                 "algo": self.algo.as_str(),
                 "threads": threads,
@@ -175,8 +141,8 @@ impl Bench {
                 "pages": pages,
                 "dataset_seconds": built,
                 "seconds": took,
-                "hashes": measured.hashes,
-                "hashrate": rate,
+                "hashes": counted.hashes,
+                "hashrate": counted.rate(),
             });
             return format!("{report:#}\n");
         }
@@ -184,8 +150,29 @@ impl Bench {
             (Some(pages), Some(built)) => format!("pages {pages}, dataset in {built:.1} s"),
             _ => "light mode".to_owned(),
         };
-        let algo = self.algo;
+        let (algo, rate) = (self.algo, counted.rate());
         format!("{algo}  {rate:.1} H/s  ({threads} threads, {mode}, {dataset}, {took:.0} s)\n")
+    }
+}
+
+/// Counts for so long, from the end of a hash to the end of a hash: they may come in batches, and
+/// half of one would be missing at each end.
+pub(super) fn count(
+    hasher: &Hasher,
+    events: &Receiver<Event>,
+    time: Duration,
+) -> Result<Counted, String> {
+    let (mut first, mut last) = (None, (Instant::now(), hasher.hashes()));
+    loop {
+        pause(events, COUNT)?;
+        let (now, hashes) = (Instant::now(), hasher.hashes());
+        if hashes > last.1 {
+            last = (now, hashes);
+            let (begun, before) = *first.get_or_insert(last);
+            if now.duration_since(begun) >= time {
+                return Ok(Counted { hashes: hashes - before, took: now.duration_since(begun) });
+            }
+        }
     }
 }
 
@@ -236,23 +223,10 @@ fn tell(percent: u64, told: &mut Option<u64>) {
 }
 
 /// Waits, unless a lane has trouble.
-fn pause(events: &Receiver<Event>, time: Duration) -> Result<(), String> {
+pub(super) fn pause(events: &Receiver<Event>, time: Duration) -> Result<(), String> {
     match events.recv_timeout(time) {
         Ok(Event::OutOfMemory(error)) => Err(error.to_string()),
+        Ok(Event::BadWork { why, .. }) => Err(why.to_string()),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_checked() {
-        assert_eq!(digits("--key", "00ff", 60), Ok(vec![0, 255]));
-        assert_eq!(digits("--key", "", 60).unwrap_err(), "--key is empty");
-        assert_eq!(digits("--key", "0", 60).unwrap_err(), "--key: Odd number of digits");
-        let long = "00".repeat(61);
-        assert_eq!(digits("--key", &long, 60).unwrap_err(), "--key is longer than 60 bytes");
     }
 }
