@@ -1,7 +1,11 @@
 //! Pools: where work comes from and shares go to.
 //!
-//! What lives here: what all dialects have in common. Each dialect is one file. What does not: how
-//! a hash comes about, and when one is computed.
+//! What lives here: what all dialects have in common. Each dialect is a module whose parsers and
+//! rules do no I/O; [`start`] connects them. What does not: how a hash comes about, and when one is
+//! computed.
+//!
+//! Whoever mines takes [`Event`]s and gives every share to [`Pools::submit`]: which of them is
+//! stale is known here. A share may belong to any job that came since [`Event::Connected`].
 
 use std::fmt;
 use std::time::Duration;
@@ -9,9 +13,29 @@ use std::time::Duration;
 use crate::algorithm::Algorithm;
 use crate::work::Work;
 
+mod backoff;
+pub mod dialect;
+mod failover;
+pub mod monero;
+mod session;
+mod settings;
+mod stratum;
+mod transport;
+
+pub use failover::{BadPools, Pools, start};
+pub use settings::{
+    Address, BadAddress, BadFingerprint, Dialect, Fingerprint, Scheme, Settings, Timing,
+};
+
+/// What pools are told about the program.
+pub const AGENT: &str = concat!("aitbc-miner/", env!("CARGO_PKG_VERSION"));
+
 /// A pool's job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
+    /// Ours: no two jobs of a process have the same one, whatever the pools call them. It goes back
+    /// with a solution.
+    pub number: u64,
     /// The pool's own name of it.
     pub id: String,
     /// What is to be computed.
@@ -25,8 +49,7 @@ pub struct Job {
     /// The bytes, the nonces and the target.
     pub work: Work,
     /// What was added to the pool's own bytes so that nonces are new (Bitcoin-style `extranonce2`,
-    /// the reserved bytes of a template); empty where a dialect has nothing like it. It goes back
-    /// with a solution.
+    /// the reserved bytes of a template); empty where a dialect has nothing like it.
     pub extra_nonce: Vec<u8>,
 }
 
@@ -35,10 +58,8 @@ pub struct Job {
 pub struct Solution {
     /// The sender's number for it, given back with the [`Verdict`].
     pub number: u64,
-    /// The job's id.
-    pub job: String,
-    /// The job's [`Job::extra_nonce`].
-    pub extra_nonce: Vec<u8>,
+    /// [`Job::number`].
+    pub job: u64,
     /// The nonce.
     pub nonce: u32,
     /// The hash.

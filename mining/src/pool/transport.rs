@@ -1,0 +1,137 @@
+//! How a pool is reached: TCP, and TLS whose certificate is always checked: by the system's
+//! authorities and the host's name, or against the pinned fingerprint.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::settings::{Address, Fingerprint, Settings};
+
+/// Something to speak through.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// What a pool's connections are made with.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    /// `None` where it is in the clear.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl Transport {
+    /// As a pool's settings say.
+    ///
+    /// # Errors
+    /// Authorities that are no certificates.
+    pub fn new(settings: &Settings) -> Result<Self, rustls::Error> {
+        if !settings.address.scheme.is_secure() {
+            return Ok(Self { tls: None });
+        }
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match settings.fingerprint {
+            Some(fingerprint) => Arc::new(Pinned {
+                fingerprint,
+                algorithms: provider.signature_verification_algorithms,
+            }),
+            None => platform(settings, Arc::clone(&provider))?,
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Self { tls: Some(Arc::new(config)) })
+    }
+}
+
+fn platform(
+    settings: &Settings,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+    let further = settings.authorities.iter().map(|der| CertificateDer::from(der.clone()));
+    Ok(Arc::new(Verifier::new_with_extra_roots(further, provider)?))
+}
+
+/// Connects.
+///
+/// # Errors
+/// A host that is not found, a connection that is refused, a certificate that is not believed.
+pub async fn connect(transport: &Transport, address: &Address) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    // A share is one small line that must not wait for the next one.
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    let Some(tls) = &transport.tls else { return Ok(Box::new(stream)) };
+    let name = match address.host.parse::<IpAddr>() {
+        Ok(ip) => ServerName::IpAddress(ip.into()),
+        Err(_) => ServerName::try_from(address.host.clone()).map_err(io::Error::other)?,
+    };
+    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+}
+
+/// Believes one certificate, whoever signed it and whatever it says.
+#[derive(Debug)]
+struct Pinned {
+    fingerprint: Fingerprint,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// The certificate is another one.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool's certificate has the fingerprint {found}, not the one that is configured")]
+struct Unpinned {
+    found: Fingerprint,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let found = Fingerprint(Sha256::digest(certificate).into());
+        if found == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::Other(OtherError(Arc::new(Unpinned { found }))).into())
+    }
+
+    // That it is the pool's certificate says nothing unless the pool has its key.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
