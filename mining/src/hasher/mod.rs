@@ -135,9 +135,15 @@ impl Hasher {
     }
 
     /// Gives the lanes other work, or none. Returns the task's number: shares of an older one are
-    /// stale.
+    /// stale. Work on the same bytes, with another target say, goes on behind the nonces that are
+    /// tried: they would only give the same shares.
     pub fn set_work(&self, work: Option<Work>) -> u64 {
-        self.exchange(|task| Task { work, next_nonce: Arc::default(), ..task })
+        self.exchange(|task| {
+            let bytes = |work: &Option<Work>| work.as_ref().map(|work| work.blob().to_vec());
+            let same = work.is_some() && bytes(&work) == bytes(&task.work);
+            let next_nonce = if same { task.next_nonce } else { Arc::default() };
+            Task { work, next_nonce, ..task }
+        })
     }
 
     fn exchange(&self, change: impl FnOnce(Task) -> Task) -> u64 {

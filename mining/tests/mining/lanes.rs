@@ -169,3 +169,27 @@ fn another_source_repeats_no_nonce() {
         assert!(seen.insert(next_share(&events).nonce));
     }
 }
+
+#[test]
+fn the_same_bytes_under_another_target_go_on_behind_what_was_tried() {
+    let (sender, events) = channel();
+    let hasher = Hasher::start(1, &sender, |_| {}).unwrap();
+    hasher.set_source(Some(Source::Light(cache())));
+    let first = hasher.set_work(Some(work(1)));
+    hasher.set_running(1);
+    let (mut tried, mut task) = (HashSet::new(), first);
+    while task == first {
+        assert!(tried.insert(next_share(&events).nonce));
+        if tried.len() == 5 {
+            task = hasher.set_work(Some(work(2)));
+        }
+    }
+    let behind = loop {
+        let share = next_share(&events);
+        if share.task == task {
+            break share.nonce;
+        }
+        tried.insert(share.nonce);
+    };
+    assert!(tried.iter().all(|nonce| *nonce < behind), "{behind} after {tried:?}");
+}
