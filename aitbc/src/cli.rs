@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    config, controls, deposit, health, job, jobs, keys, miners, operator, payouts, receipt, submit,
-    wallet,
+    config, controls, deposit, fleet, health, job, jobs, keys, miners, operator, payouts, receipt,
+    submit, wallet,
 };
 use crate::coordinator::{BaseUrl, Patience};
 use crate::ending::{self, Ending, Failure};
@@ -115,6 +115,8 @@ enum Command {
     Capacities,
     /// Show the state of the whole coordinator (admin)
     Stats,
+    /// Simulate miners and jobs, to see what a coordinator bears (admin)
+    Fleet(fleet::Fleet),
     /// Ask whether the coordinator is well
     Health,
     /// Print a completion script for a shell
@@ -185,6 +187,7 @@ async fn run(flags: Flags, command: Command) -> Result<Ending, Failure> {
         Command::Rates => operator::rates(&flags.session()?).await,
         Command::Capacities => operator::capacities(&flags.session()?).await,
         Command::Stats => operator::stats(&flags.session()?).await,
+        Command::Fleet(command) => command.run(&flags.session()?).await,
         Command::Health => health::run(&flags.session()?).await,
         Command::Completions { shell } => completions(shell),
         Command::Config(command) => {

@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod config;
 pub mod controls;
 pub mod deposit;
+pub mod fleet;
 pub mod follow;
 pub mod health;
 pub mod job;

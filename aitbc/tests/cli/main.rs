@@ -5,6 +5,7 @@
 mod broken;
 mod config;
 mod documents;
+mod fleet;
 mod jobs;
 mod live;
 mod market;
