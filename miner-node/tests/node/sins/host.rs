@@ -67,12 +67,7 @@ fn groups() -> BTreeSet<PathBuf> {
     named("/sys/fs/cgroup", 8, &mark).into_iter().collect()
 }
 
-/// The flag of a process that runs none of its own instructions any more: the kernel takes it apart.
-/// Source: PF_EXITING in include/linux/sched.h, as proc_pid_stat(5) shows it.
-const EXITING: u32 = 0x4;
-
-/// The processes with `mark` among their arguments; zombies, and those that are about to be, left
-/// out: on a busy machine the kernel may keep their memory for a while.
+/// The processes with `mark` among their arguments, zombies left out.
 pub fn processes(mark: &str) -> Vec<Pid> {
     let own = rustix::process::getpid();
     let all = fs::read_dir("/proc").unwrap().flatten();
@@ -81,14 +76,7 @@ pub fn processes(mark: &str) -> Vec<Pid> {
         let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
         String::from_utf8_lossy(&arguments).contains(mark)
     };
-    pids.filter(|pid| *pid != own).filter(marked).filter(|pid| !is_exiting(*pid)).collect()
-}
-
-fn is_exiting(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
-    // One that is gone altogether has no line.
-    flags.is_none_or(|flags| flags.parse::<u32>().unwrap() & EXITING != 0)
+    pids.filter(|pid| *pid != own).filter(marked).collect()
 }
 
 /// Files below `top` with `mark` in their names.

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 use super::{Scene, Sin, host, python};
@@ -35,9 +36,17 @@ pub fn commit(scene: &Scene, sin: &Sin) {
     if ["escapee", "fork_bomb", "memory_family"].contains(&sin.program) {
         assert!(!left.is_empty(), "{} left nobody behind", sin.name());
     }
-    for pid in left {
-        // It may have ended meanwhile.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    kill_all(left, &mark);
+}
+
+/// Until nobody is left: a bomb may be forking still, and what it forks is in no earlier list.
+fn kill_all(mut left: Vec<Pid>, mark: &str) {
+    while !left.is_empty() {
+        for pid in left {
+            // It may have ended meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        left = host::processes(mark);
     }
 }
 
