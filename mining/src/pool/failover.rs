@@ -14,6 +14,7 @@ use super::session::{Order, Session, Teller, Told};
 use super::settings::{Address, Settings, Timing};
 use super::transport::Transport;
 use super::{Event, Solution, Verdict};
+use crate::algorithm::Algorithm;
 
 /// How many events may wait for whoever mines.
 const EVENTS: usize = 256;
@@ -30,6 +31,9 @@ pub enum BadPools {
     /// A certificate can be pinned only where there is one.
     #[error("{0}: a fingerprint needs TLS: stratum+ssl or daemon+https")]
     FingerprintWithoutTls(Address),
+    /// Daemons mine RandomX only.
+    #[error("{0}: a daemon is for RandomX")]
+    DaemonWithoutRandomX(Address),
     /// TLS cannot be set up.
     #[error("{address}: TLS: {source}")]
     Tls {
@@ -116,6 +120,10 @@ impl Pool {
         let address = settings.address.clone();
         if settings.fingerprint.is_some() && !address.scheme.is_secure() {
             return Err(BadPools::FingerprintWithoutTls(address));
+        }
+        let other = |algorithm| algorithm != Algorithm::RandomX;
+        if address.scheme.is_daemon() && settings.algorithm.is_some_and(other) {
+            return Err(BadPools::DaemonWithoutRandomX(address));
         }
         let transport =
             Transport::new(&settings).map_err(|source| BadPools::Tls { address, source })?;
@@ -210,6 +218,7 @@ impl Failover {
             timing: self.timing,
             transport: pool.transport.clone(),
             numbers: self.numbers.clone(),
+            salt: self.spread.next(),
             redirected: pool.redirected.take(),
         };
         self.sessions.spawn(session.run(orders, teller));

@@ -14,6 +14,8 @@ use crate::algorithm::Algorithm;
 use crate::work::Work;
 
 mod backoff;
+pub mod bitcoin;
+pub mod daemon;
 pub mod dialect;
 mod failover;
 pub mod monero;

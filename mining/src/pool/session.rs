@@ -5,11 +5,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::bitcoin;
+use super::daemon;
 use super::dialect::{Dialect as Spoken, Fault, Numbers};
 use super::monero;
 use super::settings::{Address, Dialect, Settings, Timing};
 use super::transport::{self, Transport};
 use super::{Job, Solution, Verdict};
+use crate::algorithm::Algorithm;
 
 /// What a session is told to do.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub struct Session {
     pub transport: Transport,
     /// The numbers of jobs.
     pub numbers: Numbers,
+    /// What tells our templates from those of others.
+    pub salt: u32,
     /// Instead of the pool's own address: where it sent us.
     pub redirected: Option<Address>,
 }
@@ -82,7 +87,11 @@ pub struct Session {
 impl Session {
     /// Runs to its end.
     pub async fn run(self, mut orders: mpsc::Receiver<Order>, teller: Teller) {
-        let fault = self.speak(&mut orders, &teller).await;
+        let fault = if self.settings.address.scheme.is_daemon() {
+            daemon::run(&self, &mut orders, &teller).await
+        } else {
+            self.speak(&mut orders, &teller).await
+        };
         // Whoever sends an order from here on gets it back; what was sent before is lost.
         orders.close();
         while let Some(order) = orders.recv().await {
@@ -111,6 +120,11 @@ impl Session {
         let mut dialect: Box<dyn Spoken> = match self.settings.dialect() {
             Dialect::Monero => {
                 Box::new(monero::Session::new(self.settings.clone(), self.numbers.clone()))
+            }
+            Dialect::Bitcoin => {
+                let algorithm = self.settings.algorithm.unwrap_or(Algorithm::GhostRider);
+                let settings = self.settings.clone();
+                Box::new(bitcoin::Session::new(settings, algorithm, self.numbers.clone()))
             }
         };
         super::stratum::run(&mut *dialect, stream, self.timing, orders, teller).await

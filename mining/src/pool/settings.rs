@@ -11,7 +11,7 @@ use crate::algorithm::Algorithm;
 /// The longest host name of DNS.
 const LONGEST_HOST: usize = 253;
 
-/// One pool.
+/// One pool, or one daemon to mine alone with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where it is.
@@ -57,7 +57,10 @@ impl Settings {
     }
 
     pub(super) fn dialect(&self) -> Dialect {
-        self.dialect.unwrap_or(Dialect::Monero)
+        self.dialect.unwrap_or(match self.algorithm {
+            None | Some(Algorithm::RandomX) => Dialect::Monero,
+            Some(Algorithm::GhostRider) => Dialect::Bitcoin,
+        })
     }
 }
 
@@ -78,6 +81,8 @@ impl fmt::Debug for Settings {
 pub enum Dialect {
     /// `login`, `job`, `submit`.
     Monero,
+    /// `mining.subscribe`, `mining.notify`, `mining.submit`.
+    Bitcoin,
 }
 
 /// What carries the lines or calls.
@@ -87,25 +92,38 @@ pub enum Scheme {
     StratumTcp,
     /// A pool's lines in TLS.
     StratumSsl,
+    /// A daemon's calls, in the clear.
+    DaemonHttp,
+    /// A daemon's calls in TLS.
+    DaemonHttps,
 }
 
 impl Scheme {
-    const ALL: [Self; 2] = [Self::StratumTcp, Self::StratumSsl];
+    const ALL: [Self; 4] =
+        [Self::StratumTcp, Self::StratumSsl, Self::DaemonHttp, Self::DaemonHttps];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::StratumTcp => "stratum+tcp",
             Self::StratumSsl => "stratum+ssl",
+            Self::DaemonHttp => "daemon+http",
+            Self::DaemonHttps => "daemon+https",
         }
     }
 
     /// Whether it is TLS.
     pub const fn is_secure(self) -> bool {
-        matches!(self, Self::StratumSsl)
+        matches!(self, Self::StratumSsl | Self::DaemonHttps)
+    }
+
+    /// Whether a daemon is called rather than a pool.
+    pub const fn is_daemon(self) -> bool {
+        matches!(self, Self::DaemonHttp | Self::DaemonHttps)
     }
 }
 
-/// Where a pool is: `stratum+tcp://HOST:PORT` or `stratum+ssl://HOST:PORT`. It has no room for secrets, so it may be shown.
+/// Where a pool is: `stratum+tcp://HOST:PORT`, `stratum+ssl://`, `daemon+http://` or
+/// `daemon+https://`. It has no room for secrets, so it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// What carries it.
@@ -123,7 +141,7 @@ pub enum BadAddress {
     #[error("no URL: {0}; it looks like stratum+ssl://pool.example:443")]
     NoUrl(String),
     /// It has another scheme.
-    #[error("{0:?} is none of stratum+tcp, stratum+ssl")]
+    #[error("{0:?} is none of stratum+tcp, stratum+ssl, daemon+http, daemon+https")]
     Scheme(String),
     /// It lacks a host.
     #[error("it names no host")]
@@ -242,6 +260,10 @@ pub struct Timing {
     pub banned: Duration,
     /// How long a connection must have stood for its failures to be forgotten.
     pub stable: Duration,
+    /// How often a daemon is asked for its height.
+    pub poll: Duration,
+    /// How often a daemon is asked for a new template, whatever its height.
+    pub refresh: Duration,
 }
 
 impl Default for Timing {
@@ -258,6 +280,8 @@ impl Default for Timing {
             longest_retry: secs(300),
             banned: secs(900),
             stable: secs(60),
+            poll: secs(1),
+            refresh: secs(30),
         }
     }
 }
@@ -268,12 +292,17 @@ mod tests {
 
     #[test]
     fn an_address_has_scheme_host_and_port() {
-        for text in ["stratum+tcp://pool.example:3333", "stratum+ssl://10.0.0.1:443"] {
+        for text in [
+            "stratum+tcp://pool.example:3333",
+            "stratum+ssl://10.0.0.1:443",
+            "daemon+http://[::1]:18081",
+            "daemon+https://node.example:18089",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         let address: Address = "stratum+ssl://[2001:db8::1]:443/".parse().unwrap();
         assert_eq!((address.host.as_str(), address.port), ("2001:db8::1", 443));
-        assert!(address.scheme.is_secure());
+        assert!(address.scheme.is_secure() && !address.scheme.is_daemon());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::dialect::{
 use super::settings::Settings;
 use super::{AGENT, Job, Solution, Verdict};
 use crate::algorithm::Algorithm;
+use crate::ghostrider::HEADER_BYTES;
 use crate::target::Target;
 use crate::work::{NonceRange, Work};
 
@@ -101,6 +102,9 @@ impl Session {
         let nonce_at = algorithm.nonce_at();
         let no_job = |why: &dyn std::fmt::Display| Malformed::new("job", &why.to_string());
         let blob = hex::decode(&template.blob).map_err(|error| no_job(&error))?;
+        if algorithm == Algorithm::GhostRider && blob.len() != HEADER_BYTES {
+            return Err(no_job(&format_args!("a header of {} bytes", blob.len())).into());
+        }
         let target = Target::from_pool(&template.target)
             .ok_or_else(|| no_job(&format_args!("target {:?}", told(&template.target))))?;
         let nonce = blob.get(nonce_at..nonce_at + 4);

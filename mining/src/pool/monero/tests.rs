@@ -190,6 +190,20 @@ fn a_login_that_is_refused_says_why() {
 }
 
 #[test]
+fn a_pool_may_choose_ghostrider() {
+    let gr = |bytes: usize| {
+        let mut job = job("j", "00000000");
+        job["algo"] = json!("ghostrider");
+        job["blob"] = json!("00".repeat(bytes));
+        job["seed_hash"] = Value::Null;
+        enter(&mut session(|_| {}), &job, &[])
+    };
+    let steps = gr(80);
+    assert_eq!(told_job(&steps).algorithm, Algorithm::GhostRider);
+    assert!(fault(&gr(81)).reason.contains("a header of 81 bytes"));
+}
+
+#[test]
 fn without_a_name_the_algorithm_comes_from_the_seed_or_the_owner() {
     let mut nameless = job("j", "00000000");
     nameless["algo"] = Value::Null;
