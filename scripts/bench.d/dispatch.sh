@@ -3,7 +3,11 @@
 # same PostgreSQL bears when nothing but the queue is asked of it. To be sourced, after programs.sh.
 #
 # One PostgreSQL with synchronous_commit on serves all contenders, in turns; each round has a
-# database of its own. Client, database and coordinator share the machine.
+# database of its own. Client, database and coordinator share the machine. Other queues run in the
+# same turns (peers.sh).
+
+# shellcheck source=scripts/bench.d/peers.sh
+source scripts/bench.d/peers.sh
 
 # How many jobs a round burns down.
 DISPATCH_JOBS=${DISPATCH_JOBS:-20000}
@@ -11,9 +15,14 @@ DISPATCH_JOBS=${DISPATCH_JOBS:-20000}
 DISPATCH_MINERS=${DISPATCH_MINERS:-64}
 # How many clients of pgbench are tried; the best of them counts.
 DISPATCH_CLIENTS=${DISPATCH_CLIENTS:-1 4 16 32}
+# How many jobs that nobody can run stand in front of them.
+DISPATCH_BACKLOG=${DISPATCH_BACKLOG:-100000}
 # How many idle miners are held, and for how many seconds.
 DISPATCH_IDLE=${DISPATCH_IDLE:-10000}
 DISPATCH_HOLD=${DISPATCH_HOLD:-60}
+
+CONTENDERS=(floor_1 floor_50 graphile_plain graphile_batched procrastinate pgmq_1 pgmq_50 postgres
+    sqlite backlog)
 
 DISPATCH_SETTINGS=("synchronous_commit = on" "max_wal_size = 4GB" "checkpoint_timeout = 15min"
     "random_page_cost = 1.1")
@@ -26,10 +35,12 @@ dispatch() {
     need '/usr/lib/postgresql/*/bin/pgbench' postgresql-contrib
     start_postgres "$DIR/postgres" on "${DISPATCH_SETTINGS[@]}"
     ulimit -n "$(ulimit -H -n)"
+    need_peers
     for ((round = 1; round <= ROUNDS; round++)); do
         say "round $round of $ROUNDS" >&2
         floor 1 "$round" | keep floor_1
         floor 50 "$round" | keep floor_50
+        peers "$round"
         whole postgres "$round" | keep postgres
         whole sqlite "$round" | keep sqlite
         whole backlog "$round" | keep backlog
@@ -117,7 +128,7 @@ whole() {
     local what=$1 name=$1_$2 url=sqlite before
     [[ $what == sqlite ]] || url=$(new_database "$name")
     open_coordinator "$name" "$url" >&2
-    if [[ $what == backlog ]]; then unrunnable 100000 >&2; fi
+    if [[ $what == backlog ]]; then unrunnable "$DISPATCH_BACKLOG" >&2; fi
     before=$(counters "$url")
     fleet --miners "$DISPATCH_MINERS" --jobs "$DISPATCH_JOBS" --batch 500 >"$DIR/one.json"
     jq -c --argjson before "$before" --argjson after "$(counters "$url")" \
@@ -209,18 +220,18 @@ all_wait() { (($(as admin --json stats | jq .miners.online) >= $1)); }
 
 dispatch_table() {
     local name
-    for name in floor_1 floor_50 postgres sqlite backlog waiting idle; do
-        jq -s "{$name: .}" "$DIR/$name.jsonl"
+    for name in "${CONTENDERS[@]}" waiting idle; do
+        [[ ! -e $DIR/$name.jsonl ]] || jq -s "{$name: .}" "$DIR/$name.jsonl"
     done | jq -s --arg profile "$PROFILE" --arg cores "$(nproc)" --arg jobs "$DISPATCH_JOBS" \
-        --arg miners "$DISPATCH_MINERS" --arg postgres "$("$POSTGRES_BIN/postgres" --version)" '
+        --arg miners "$DISPATCH_MINERS" --arg backlog "$DISPATCH_BACKLOG" --arg postgres "$("$POSTGRES_BIN/postgres" --version)" '
         def median: sort | .[length / 2 | floor];
         def rates($name): .[$name] | map(.per_sec);
         def ratio($name; $to): . as $all | [range($all[$name] | length) as $i
             | $all[$name][$i].per_sec / $all[$to][$i].per_sec] | median;
         add | . as $all
         | {what: "paid jobs per second", $profile, cores: ($cores | tonumber), $postgres,
-           jobs: ($jobs | tonumber), miners: ($miners | tonumber), rounds: (.floor_1 | length),
-           per_sec: ([("floor_1", "floor_50", "postgres", "sqlite", "backlog") as $name
+           jobs: ($jobs | tonumber), backlog_jobs: ($backlog | tonumber), miners: ($miners | tonumber), rounds: (.floor_1 | length),
+           per_sec: ([keys_unsorted[] | select(. != "waiting" and . != "idle") as $name
                | {($name): ($all | rates($name) | median)}] | add),
            ratio_to_floor: ($all | ratio("postgres"; "floor_1")),
            sqlite_to_postgres: ($all | ratio("sqlite"; "postgres")),
@@ -228,11 +239,15 @@ dispatch_table() {
            per_job: ($all.postgres | map(.per_job) | .[length / 2 | floor]),
            waiting: $all.waiting[0], idle: $all.idle[0], all: $all}' >"$DIR/report.json"
     jq -r 'def short: . * 100 | round / 100;
+        def names: {graphile_plain: "graphile-worker", graphile_batched: "graphile-worker, its batched preset",
+            procrastinate: "procrastinate", pgmq_1: "pgmq: read 1, delete", pgmq_50: "pgmq: read 50, delete 50"};
         "| | jobs per second | |", "| --- | --- | --- |",
         "| PostgreSQL alone: claim 1, complete (pgbench, its best client count) | \(.per_sec.floor_1 | round) | 1 |",
         "| PostgreSQL alone: claim 50, complete 50 | \(.per_sec.floor_50 | round) | \(.per_sec.floor_50 / .per_sec.floor_1 | short) |",
+        (.per_sec as $rates | names | to_entries[] | select($rates[.key])
+            | "| \(.value) | \($rates[.key] | round) | \($rates[.key] / $rates.floor_1 | short) |"),
         "| the coordinator on PostgreSQL: HTTP, keys, lease, signed receipt, ledger | \(.per_sec.postgres | round) | \(.ratio_to_floor | short) |",
-        "| the same behind 100,000 jobs that nobody can run | \(.per_sec.backlog | round) | \(.backlog_to_none | short) of the line above |",
+        "| the same behind \(.backlog_jobs) jobs that nobody can run | \(.per_sec.backlog | round) | \(.backlog_to_none | short) of the line above |",
         "| the coordinator on SQLite | \(.per_sec.sqlite | round) | \(.sqlite_to_postgres | short) of PostgreSQL |",
         "",
         "per job on PostgreSQL: " + (.per_job | to_entries | map("\(.key) \(.value | short)") | join(", ")),
