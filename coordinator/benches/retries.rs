@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use coordinator::accounts::keys::{Minted, issue};
-use coordinator::app::{App, Clock, Parts, SharedApp, random_u128};
+use coordinator::app::{App, Clock, Parts, SharedApp};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
 use coordinator::config::Config;
@@ -19,9 +18,13 @@ use coordinator::sweeper::Sweeper;
 use ed25519_dalek::SigningKey;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use protocol::wallet::{NewKey, Scope};
+use protocol::wallet::Scope;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+
+mod keys;
+
+use keys::key;
 
 /// Jobs in the queue.
 const JOBS: usize = 500;
@@ -150,21 +153,4 @@ impl Bench {
         let bytes = reply.into_body().collect().await.expect("a body").to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
-}
-
-async fn key(app: &SharedApp, scope: Scope) -> String {
-    let name = || Some("bench".parse().expect("a name"));
-    let new = NewKey {
-        scope,
-        client: (scope == Scope::Client).then(name).flatten(),
-        wallet: (scope == Scope::Miner).then(name).flatten(),
-        miner_id: None,
-        funding: None,
-        weight: None,
-    };
-    let mut secret = [0; 32];
-    secret[..16].copy_from_slice(&random_u128().to_be_bytes());
-    let id = random_u128().to_be_bytes()[..8].try_into().expect("eight bytes");
-    let minted = Minted::from_random(scope, id, secret);
-    issue(&app.db, app.now(), "bench", &new, minted).await.expect("a key").key
 }

@@ -21,8 +21,8 @@ DISPATCH_BACKLOG=${DISPATCH_BACKLOG:-100000}
 DISPATCH_IDLE=${DISPATCH_IDLE:-10000}
 DISPATCH_HOLD=${DISPATCH_HOLD:-60}
 
-CONTENDERS=(floor_1 floor_50 graphile_plain graphile_batched procrastinate pgmq_1 pgmq_50 postgres
-    sqlite backlog)
+CONTENDERS=(floor_1 floor_50 graphile_plain graphile_batched procrastinate pgmq_1 pgmq_50 storage http
+    http_verify postgres sqlite backlog)
 
 DISPATCH_SETTINGS=("synchronous_commit = on" "max_wal_size = 4GB" "checkpoint_timeout = 15min"
     "random_page_cost = 1.1")
@@ -32,6 +32,9 @@ dispatch() {
     need curl curl jq jq
     [[ $PROFILE == dev ]] || PROFILE=release
     build_programs "$PROFILE"
+    LAYERS=$(cargo bench --quiet --locked --profile "${PROFILE/release/bench}" -p coordinator \
+        --bench dispatch --no-run --message-format json |
+        jq -r 'select(.target.kind == ["bench"]) | .executable')
     need '/usr/lib/postgresql/*/bin/pgbench' postgresql-contrib
     start_postgres "$DIR/postgres" on "${DISPATCH_SETTINGS[@]}"
     ulimit -n "$(ulimit -H -n)"
@@ -41,6 +44,9 @@ dispatch() {
         floor 1 "$round" | keep floor_1
         floor 50 "$round" | keep floor_50
         peers "$round"
+        layer storage "$(new_database "storage_$round")" | keep storage
+        layer http | keep http
+        layer http-verify | keep http_verify
         whole postgres "$round" | keep postgres
         whole sqlite "$round" | keep sqlite
         whole backlog "$round" | keep backlog
@@ -99,6 +105,11 @@ floor_with() {
     [[ -n $tps ]] || die "pgbench: $(tail -n 3 "$DIR/pgbench.log")"
     jq -n "$tps * $batch"
 }
+
+# --- what is below and above our HTTP -----------------------------------------------------------
+
+# layer storage URL | layer http|http-verify: see coordinator/benches/dispatch.rs.
+layer() { BENCH_DATABASE_URL=${2-} "$LAYERS" "$1"; }
 
 # --- us ---------------------------------------------------------------------------------------
 
@@ -246,6 +257,9 @@ dispatch_table() {
         "| PostgreSQL alone: claim 50, complete 50 | \(.per_sec.floor_50 | round) | \(.per_sec.floor_50 / .per_sec.floor_1 | short) |",
         (.per_sec as $rates | names | to_entries[] | select($rates[.key])
             | "| \(.value) | \($rates[.key] | round) | \($rates[.key] / $rates.floor_1 | short) |"),
+        "| a bare handler over HTTP, requests per second | \(.per_sec.http | round) | |",
+        "| the same, verifying one signature each | \(.per_sec.http_verify | round) | |",
+        "| the coordinator without HTTP: claim, verify, settle, with receipt and ledger | \(.per_sec.storage | round) | \(.per_sec.storage / .per_sec.floor_1 | short) |",
         "| the coordinator on PostgreSQL: HTTP, keys, lease, signed receipt, ledger | \(.per_sec.postgres | round) | \(.ratio_to_floor | short) |",
         "| the same behind \(.backlog_jobs) jobs that nobody can run | \(.per_sec.backlog | round) | \(.backlog_to_none | short) of the line above |",
         "| the coordinator on SQLite | \(.per_sec.sqlite | round) | \(.sqlite_to_postgres | short) of PostgreSQL |",
