@@ -170,7 +170,7 @@ impl Failover {
     ) {
         let mut ending = false;
         while !(ending && self.running.is_empty()) {
-            let next = if ending { None } else { self.next_try() };
+            let next = if ending { None } else { self.next_try(Instant::now()) };
             let (pool, at) = next.unzip();
             let done = tokio::select! {
                 order = orders.recv(), if !ending => match order {
@@ -194,13 +194,12 @@ impl Failover {
     }
 
     /// The pool to try next, and when: any that is better than the one we have.
-    fn next_try(&self) -> Option<(usize, Instant)> {
+    fn next_try(&self, now: Instant) -> Option<(usize, Instant)> {
         if self.candidate.is_some() {
             return None;
         }
         let have = self.active.and_then(|session| self.running.get(&session));
         let better = self.pools.iter().take(have.map_or(usize::MAX, |running| running.pool));
-        let now = Instant::now();
         // Of those that are due, the first of the list; else the one that is due first.
         better
             .enumerate()
@@ -286,8 +285,9 @@ impl Failover {
         if was_active {
             self.active = None;
         }
+        let now = Instant::now();
         if running.orders.is_some() {
-            self.postpone(&running, &fault.wait);
+            self.postpone(&running, &fault.wait, now);
         }
         // While another pool has work for us, a try that failed is nobody's business.
         if self.active.is_some() || running.orders.is_none() {
@@ -295,17 +295,16 @@ impl Failover {
         }
         let Some(pool) = self.pools.get(running.pool) else { return Ok(()) };
         let url = pool.settings.address.to_string();
-        let again_in = match self.next_try() {
-            Some((_, at)) => at.saturating_duration_since(Instant::now()),
+        let again_in = match self.next_try(now) {
+            Some((_, at)) => at - now,
             None => Default::default(),
         };
         self.tell(Event::Disconnected { url, reason: fault.reason, again_in }).await
     }
 
     /// When the pool of a session that ended is tried again.
-    fn postpone(&mut self, ended: &Running, wait: &Wait) {
+    fn postpone(&mut self, ended: &Running, wait: &Wait, now: Instant) {
         let Some(pool) = self.pools.get_mut(ended.pool) else { return };
-        let now = Instant::now();
         let stood = ended.active_since.is_some_and(|since| now - since >= self.timing.stable);
         pool.failures = if stood { 1 } else { pool.failures.saturating_add(1) };
         let timing = self.timing;

@@ -160,7 +160,9 @@ impl Solo<'_> {
         let (verdict, done) = match self.block(solution) {
             Ok(block) => match self.send(&block).await {
                 Ok(Ok(())) => {
-                    // There is another block to build on.
+                    // There is another block to build on. A second one beside it would be taken,
+                    // too, and be worth nothing.
+                    self.issued.clear();
                     self.fetch_at = Instant::now();
                     (Verdict::Accepted, Ok(()))
                 }
