@@ -90,6 +90,9 @@ need_run_tools() {
         zstd zstd ps procps /usr/bin/python3 python3
 }
 
+# A Monero daemon, for a chain of our own that blocks are mined for.
+need_monerod() { need monerod monero; }
+
 # --- PostgreSQL -------------------------------------------------------------------------------
 
 POSTGRES_BIN=

@@ -1,8 +1,17 @@
-//! Hashes against the vectors of the reference implementation, and threads that hash.
+//! Hashes against the vectors of the reference implementation, threads that hash, and pools.
 
 #![cfg(test)]
 
 mod batches;
+mod client;
+mod connection;
+mod failover;
 mod lanes;
+mod mined;
+mod monerod;
+mod rig;
+mod stratum;
+mod test_pool;
+mod tls;
 mod traces;
 mod vectors;
