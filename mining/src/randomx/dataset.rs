@@ -23,11 +23,23 @@ impl Builder {
     /// # Errors
     /// Where the memory cannot be had.
     pub fn new(cache: &Cache) -> Result<Self, OutOfMemory> {
+        Self::with(cache, !cache.mode().reserved_pages)
+    }
+
+    /// The same without asking for large pages: for a machine whose owner does not want them.
+    ///
+    /// # Errors
+    /// Where the memory cannot be had.
+    pub fn on_small_pages(cache: &Cache) -> Result<Self, OutOfMemory> {
+        Self::with(cache, false)
+    }
+
+    fn with(cache: &Cache, advise: bool) -> Result<Self, OutOfMemory> {
         let mode = cache.mode();
         let library = library::Filling::new(mode.flags(), Arc::clone(&cache.library));
         let library = library.ok_or_else(|| mode.lacks("dataset", 2080))?;
         // Between allocation and the first write: pages that are there already stay small.
-        let advised = !mode.reserved_pages && library.advise_huge();
+        let advised = advise && library.advise_huge();
         Ok(Self { library, cache: cache.clone(), advised, pages: OnceLock::new() })
     }
 

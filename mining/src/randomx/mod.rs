@@ -26,8 +26,8 @@ pub struct Mode {
     pub secure: bool,
     /// The processor's own AES.
     pub hard_aes: bool,
-    /// Memory of reserved large pages, for caches, datasets and scratchpads; without them nothing
-    /// can be allocated in this mode.
+    /// Memory of large pages that are reserved or permitted, for caches, datasets and, as far as
+    /// they go, scratchpads; without them nothing can be allocated in this mode.
     pub reserved_pages: bool,
 }
 
@@ -63,6 +63,12 @@ impl Mode {
             .with(Flags::SECURE, self.secure)
             .with(Flags::HARD_AES, self.hard_aes)
             .with(Flags::LARGE_PAGES, self.reserved_pages)
+    }
+
+    /// Scratchpads are small enough to do without large pages, where the others took the last one.
+    fn on_any_pages<T>(self, allocate: impl Fn(Flags) -> Option<T>) -> Option<T> {
+        let flags = self.flags();
+        allocate(flags).or_else(|| allocate(flags.with(Flags::LARGE_PAGES, false)))
     }
 
     const fn lacks(self, what: &'static str, mib: u32) -> OutOfMemory {
@@ -129,7 +135,8 @@ impl Machine {
     /// # Errors
     /// Where its scratchpad cannot be had.
     pub fn light(cache: &Cache) -> Result<Self, OutOfMemory> {
-        let library = library::Machine::light(cache.mode.flags(), Arc::clone(&cache.library));
+        let with = |flags| library::Machine::light(flags, Arc::clone(&cache.library));
+        let library = cache.mode.on_any_pages(with);
         let library = library.ok_or_else(|| cache.mode.lacks("scratchpad", 2))?;
         Ok(Self { library, begun: false })
     }
@@ -140,7 +147,8 @@ impl Machine {
     /// Where its scratchpad cannot be had.
     pub fn fast(dataset: &Dataset) -> Result<Self, OutOfMemory> {
         let mode = dataset.mode();
-        let library = library::Machine::fast(mode.flags(), dataset.library());
+        let with = |flags| library::Machine::fast(flags, dataset.library());
+        let library = mode.on_any_pages(with);
         let library = library.ok_or_else(|| mode.lacks("scratchpad", 2))?;
         Ok(Self { library, begun: false })
     }

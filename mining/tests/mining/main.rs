@@ -9,6 +9,7 @@ mod failover;
 mod lanes;
 mod mined;
 mod monerod;
+mod native;
 mod rig;
 mod stratum;
 mod test_pool;

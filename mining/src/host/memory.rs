@@ -1,0 +1,98 @@
+//! How much memory can be had: what the kernel says, or a control group, whichever is less.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The memory that this process can still take without harm to others, in bytes.
+pub fn available_bytes() -> u64 {
+    available(Path::new("/"))
+}
+
+fn available(root: &Path) -> u64 {
+    let meminfo = read(&root.join("proc/meminfo"));
+    let of_machine = field(&meminfo, "MemAvailable:").map(|kib| kib << 10);
+    let groups = read(&root.join("proc/self/cgroup"));
+    let of_groups = groups.lines().filter_map(|line| of_group(root, line)).min();
+    // Nothing known: little.
+    of_machine.into_iter().chain(of_groups).min().unwrap_or(0)
+}
+
+/// What a line of cgroups(7)' /proc/self/cgroup leaves over: the least of the group and those above
+/// it. `None` where there is no limit.
+fn of_group(root: &Path, line: &str) -> Option<u64> {
+    let mut parts = line.splitn(3, ':');
+    let (hierarchy, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let (mount, limit, usage) = match (hierarchy, controllers) {
+        ("0", "") => ("sys/fs/cgroup", "memory.max", "memory.current"),
+        (_, "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        _ => return None,
+    };
+    let mount = root.join(mount);
+    let group = mount.join(path.trim_start_matches('/'));
+    let above = group.ancestors().take_while(|group| group.starts_with(&mount));
+    above.filter_map(|group| left(group, limit, usage)).min()
+}
+
+fn left(group: &Path, limit: &str, usage: &str) -> Option<u64> {
+    let number = |file: PathBuf| read(&file).trim().parse::<u64>().ok();
+    let (limit, usage) = (number(group.join(limit))?, number(group.join(usage))?);
+    // Pages of files that nobody has looked at lately are given back without harm.
+    let stat = read(&group.join("memory.stat"));
+    let idle = field(&stat, "inactive_file").unwrap_or(0);
+    Some(limit.saturating_sub(usage.saturating_sub(idle)))
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().map(str::split_whitespace);
+    lines.find_map(|mut words| (words.next() == Some(name)).then(|| words.next()?.parse().ok())?)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const MEMINFO: (&str, &str) =
+        ("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable:    4000000 kB\n");
+
+    #[test]
+    fn the_kernel_knows() {
+        assert_eq!(available(machine(&[MEMINFO]).path()), 4_000_000 << 10);
+        assert_eq!(available(machine(&[]).path()), 0);
+        assert!(available_bytes() > 0);
+    }
+
+    #[test]
+    fn the_tightest_group_counts() {
+        let two = machine(&[
+            MEMINFO,
+            ("proc/self/cgroup", "0::/a/b\n"),
+            ("sys/fs/cgroup/a/memory.max", "1000000000\n"),
+            ("sys/fs/cgroup/a/memory.current", "400000000\n"),
+            ("sys/fs/cgroup/a/memory.stat", "anon 1\ninactive_file 100000000\n"),
+            ("sys/fs/cgroup/a/b/memory.max", "max\n"),
+            ("sys/fs/cgroup/a/b/memory.current", "400000000\n"),
+        ]);
+        assert_eq!(available(two.path()), 700_000_000);
+        let one = machine(&[
+            MEMINFO,
+            ("proc/self/cgroup", "5:cpu:/x\n4:memory:/x\n"),
+            ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "536870912\n"),
+            ("sys/fs/cgroup/memory/x/memory.usage_in_bytes", "600000000\n"),
+        ]);
+        assert_eq!(available(one.path()), 0);
+    }
+}

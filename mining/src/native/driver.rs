@@ -1,0 +1,239 @@
+//! The thread that takes what pools and lanes tell: jobs become work, hashes become shares, answers
+//! are counted. What the lanes hash with is [`super::supply`]'s part.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::board::Pool;
+use super::forge::Need;
+use super::supply::Supply;
+use super::{Common, Message, Outlet, Settings};
+use crate::algorithm::Algorithm;
+use crate::engine::Phase;
+use crate::hasher::{self, Share};
+use crate::notice::{Listener, Notice, Outcome};
+use crate::pool::{Event, Job, Solution, Verdict};
+use crate::shares::Book;
+use crate::stats::Meter;
+use crate::work::BadWork;
+
+/// How often the hashes are counted when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) struct Driver {
+    pub(super) common: Arc<Common>,
+    pub(super) listener: Listener,
+    pub(super) supply: Supply,
+    outlet: Box<dyn Outlet>,
+    job: Option<Current>,
+    /// Why there is none.
+    idle: String,
+    pool: Option<Pool>,
+    failures: u64,
+    book: Book,
+    meter: Meter,
+    begun: Instant,
+}
+
+/// What is hashed now.
+struct Current {
+    job: Job,
+    need: Need,
+    /// The first of the lanes' tasks on it: shares of those before are stale.
+    first_task: u64,
+    exhausted: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        common: Arc<Common>,
+        settings: Settings,
+        listener: Listener,
+        inbox: Sender<Message>,
+        outlet: Box<dyn Outlet>,
+    ) -> Self {
+        let supply = Supply::new(Arc::clone(&common), settings, Arc::clone(&listener), inbox);
+        Self {
+            common,
+            listener,
+            supply,
+            outlet,
+            job: None,
+            idle: "no pool has given work yet".to_owned(),
+            pool: None,
+            failures: 0,
+            book: Book::default(),
+            meter: Meter::default(),
+            begun: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            match inbox.recv_timeout(self.supply.patience().min(TICK)) {
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Message::Pool(event)) => self.hear(event),
+                Ok(Message::Lane(hasher::Event::Share(share))) => self.send(share),
+                Ok(Message::Lane(hasher::Event::Exhausted { task })) => self.exhausted(task),
+                Ok(Message::Lane(hasher::Event::OutOfMemory(error))) => {
+                    self.supply.failed(error.to_string());
+                }
+                Ok(Message::Lane(hasher::Event::BadWork { task, why })) => self.refuse(task, &why),
+                Ok(Message::Forged(forged)) => self.supply.take_in(*forged),
+                Ok(Message::Allowed) => self.reseat(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let needs = self.job.as_ref().map(|current| (current.need, current.job.next_seed));
+            self.supply.advance(needs);
+            self.show();
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        (self.listener)(notice);
+    }
+
+    /// Binds the lanes to the processors that they were given, and lets those run that had to wait
+    /// for that.
+    fn reseat(&self) {
+        loop {
+            let (version, pins, seats) = {
+                let seating = self.common.seating();
+                let seats = seating.seats(&self.common.homes);
+                (seating.version, seating.pins.clone(), seats)
+            };
+            for ((thread, pin), seat) in self.common.threads.iter().zip(&pins).zip(&seats) {
+                if let Some(processor) = seat.filter(|processor| processor != pin) {
+                    // One that is not there, or not ours: then it runs where it is.
+                    let _ = thread.pin(processor);
+                }
+            }
+            let mut seating = self.common.seating();
+            if seating.version == version {
+                for (pin, seat) in seating.pins.iter_mut().zip(&seats) {
+                    *pin = seat.unwrap_or(*pin);
+                }
+                let runs = |lane: usize| seats.get(lane).is_some_and(Option::is_some);
+                self.common.hasher.set_lanes(runs);
+                return;
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected { url } => {
+                self.tell(&Notice::Connected { pool: url.clone() });
+                self.pool = Some(Pool {
+                    url,
+                    since: Instant::now(),
+                    difficulty: 0,
+                    height: None,
+                    ping: None,
+                    failures: self.failures,
+                });
+                "the pool has given no work yet".clone_into(&mut self.idle);
+            }
+            Event::Job(job) => self.take_up(job),
+            Event::Answered { number, verdict, after } => self.settle(number, verdict, after),
+            Event::Disconnected { url, reason, again_in } => {
+                self.failures += 1;
+                self.drop_job(format!("no pool: {reason}"));
+                self.pool = None;
+                let again_in_secs = again_in.as_secs();
+                self.tell(&Notice::Disconnected { pool: url, reason, again_in_secs });
+            }
+        }
+    }
+
+    fn take_up(&mut self, job: Job) {
+        let need = match (job.algorithm, job.seed) {
+            (Algorithm::RandomX, Some(seed)) => Need::RandomX(seed),
+            (Algorithm::RandomX, None) => {
+                return self.drop_job("the pool's job has no seed".to_owned());
+            }
+            (Algorithm::GhostRider, _) => Need::GhostRider,
+        };
+        // Before the work: what the lanes have is for other hashes, perhaps.
+        self.supply.prepare_for(need);
+        let first_task = self.common.hasher.set_work(Some(job.work.clone()));
+        let difficulty = job.work.target.difficulty();
+        if let Some(pool) = &mut self.pool {
+            (pool.difficulty, pool.height) = (difficulty, job.height);
+        }
+        let pool = self.pool.as_ref().map_or_else(String::new, |pool| pool.url.clone());
+        let (algorithm, height) = (job.algorithm, job.height);
+        self.tell(&Notice::Job { pool, difficulty, algorithm, height });
+        self.job = Some(Current { job, need, first_task, exhausted: false });
+    }
+
+    fn drop_job(&mut self, why: String) {
+        self.job = None;
+        self.idle = why;
+        self.common.hasher.set_work(None);
+    }
+
+    fn send(&mut self, share: Share) {
+        let current = self.job.as_ref().filter(|current| share.task >= current.first_task);
+        let Some(current) = current else {
+            self.book.stale();
+            return;
+        };
+        let number = self.book.send(current.job.work.target.difficulty());
+        let (nonce, hash) = (share.nonce, share.hash);
+        let solution = Solution { number, job: current.job.number, nonce, hash };
+        if let Err(verdict) = self.outlet.submit(solution) {
+            self.settle(number, verdict, Duration::ZERO);
+        }
+    }
+
+    fn exhausted(&mut self, task: u64) {
+        // Each lane tells it.
+        let current = self.job.as_mut().filter(|current| task >= current.first_task);
+        if let Some(current) = current.filter(|current| !current.exhausted) {
+            current.exhausted = true;
+            self.outlet.exhausted(current.job.number);
+        }
+    }
+
+    fn refuse(&mut self, task: u64, why: &BadWork) {
+        if self.job.as_ref().is_some_and(|current| task >= current.first_task) {
+            self.drop_job(format!("the pool's job cannot be hashed: {why}"));
+        }
+    }
+
+    fn settle(&mut self, number: u64, verdict: Verdict, after: Duration) {
+        let Some(difficulty) = self.book.settle(number, &verdict) else { return };
+        if let Some(pool) = self.pool.as_mut().filter(|_| !matches!(verdict, Verdict::Lost(_))) {
+            pool.ping = Some(after);
+        }
+        let counted = self.book.counted();
+        let (accepted, refused) =
+            (counted.accepted, counted.rejected + counted.stale + counted.lost);
+        let (verdict, reason) = match verdict {
+            Verdict::Accepted => (Outcome::Accepted, None),
+            Verdict::Rejected(reason) => (Outcome::Rejected, Some(reason)),
+            Verdict::Stale => (Outcome::Stale, None),
+            Verdict::Lost(reason) => (Outcome::Lost, Some(reason)),
+        };
+        let took_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.tell(&Notice::Share { verdict, accepted, refused, difficulty, reason, took_ms });
+    }
+
+    fn show(&mut self) {
+        self.meter.record(self.begun.elapsed(), self.common.hasher.hashes());
+        let phase = match (self.supply.phase(), &self.job) {
+            (failed @ Phase::Failed { .. }, _) => failed,
+            (_, None) => Phase::Waiting { reason: self.idle.clone() },
+            (phase, Some(_)) => phase,
+        };
+        let mut board = self.common.board();
+        board.algorithm = self.job.as_ref().map(|current| current.job.algorithm);
+        board.phase = phase;
+        board.hashrate = self.meter.rates();
+        board.shares.clone_from(self.book.counted());
+        board.pool.clone_from(&self.pool);
+        self.supply.show(&mut board);
+    }
+}

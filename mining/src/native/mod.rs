@@ -1,0 +1,251 @@
+//! The native engine: pools' jobs in, shares out, hashed by the lanes of this process.
+//!
+//! One thread, the [`driver`], takes what pools and lanes tell and decides what the lanes hash with;
+//! what takes long happens in [`forge`] and [`ahead`]. Whoever sets an allowance only sets flags.
+
+use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::engine::{Allowance, Engine, Phase, Status};
+use crate::hasher::{self, Hasher};
+use crate::host::{self, LaneThread};
+use crate::notice::Listener;
+use crate::pool::{self, Solution, Verdict};
+
+mod ahead;
+mod board;
+mod driver;
+mod forge;
+mod link;
+mod material;
+mod seats;
+mod supply;
+
+use ahead::Leave;
+use board::Board;
+use driver::Driver;
+use forge::Forged;
+
+pub use link::CannotStart;
+
+/// How it mines.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// How many threads at most; `None`: as many as the caches of the processors feed.
+    pub threads: Option<usize>,
+    /// On what pages the dataset lies.
+    pub pages: Pages,
+    /// Never with a dataset: 256 MiB instead of 2.3 GiB, and a ninth of the hashrate.
+    pub light: bool,
+    /// Compiled programs are never writable and executable at once.
+    pub secure: bool,
+}
+
+/// On what pages a dataset lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Large ones that the kernel puts together: no rights needed, and given back like any other.
+    #[default]
+    Transparent,
+    /// Huge ones that the kernel is permitted to put together, where root allows; given back like
+    /// any other.
+    Surplus,
+    /// Huge ones that the owner has reserved.
+    Reserved,
+    /// Small ones: about 0.6 of the hashrate.
+    Small,
+}
+
+/// Where shares go.
+pub trait Outlet: Send {
+    /// Sends a share to the pool that its job came from. What became of it is told later.
+    ///
+    /// # Errors
+    /// What became of it, where that is known at once.
+    fn submit(&self, solution: Solution) -> Result<(), Verdict>;
+
+    /// All nonces of the job of this number are tried.
+    fn exhausted(&self, job: u64);
+}
+
+/// The way for what pools tell.
+#[derive(Debug, Clone)]
+pub struct Inbox(Sender<Message>);
+
+impl Inbox {
+    /// A pool told this. Nothing happens once the engine has ended.
+    pub fn tell(&self, event: pool::Event) {
+        let _ = self.0.send(Message::Pool(event));
+    }
+}
+
+/// What the driver is told.
+#[derive(Debug)]
+enum Message {
+    Pool(pool::Event),
+    Lane(hasher::Event),
+    Forged(Box<Forged>),
+    Allowed,
+    End,
+}
+
+impl From<hasher::Event> for Message {
+    fn from(event: hasher::Event) -> Self {
+        Self::Lane(event)
+    }
+}
+
+/// The native engine. It begins with nothing allowed.
+pub struct Native {
+    common: Arc<Common>,
+    inbox: Sender<Message>,
+    driver: Option<JoinHandle<()>>,
+}
+
+/// What the driver and those who ask have in common.
+struct Common {
+    hasher: Hasher,
+    threads: Arc<[LaneThread]>,
+    /// The processors on which it mines where an allowance names none.
+    homes: Vec<usize>,
+    seating: Mutex<Seating>,
+    leave: Arc<Leave>,
+    board: Mutex<Board>,
+}
+
+/// Who may run where.
+struct Seating {
+    allowance: Allowance,
+    /// Counts allowances.
+    version: u64,
+    /// The processor of each lane.
+    pins: Vec<usize>,
+}
+
+impl Native {
+    /// Starts its threads, all of them parked. `connect` gets the way for what pools tell, and
+    /// returns the way for shares; it is dropped with the engine.
+    ///
+    /// # Errors
+    /// Where a thread cannot be started.
+    pub fn start<O: Outlet + 'static>(
+        settings: Settings,
+        listener: Listener,
+        connect: impl FnOnce(Inbox) -> O,
+    ) -> io::Result<Self> {
+        let homes = host::for_mining();
+        let lanes = settings.threads.unwrap_or(homes.len()).max(1);
+        let pins: Vec<_> = homes.iter().copied().cycle().take(lanes).collect();
+        let threads: Arc<[_]> = (0..lanes).map(|_| LaneThread::default()).collect();
+        let (inbox, messages) = channel();
+        let (entering, places) = (Arc::clone(&threads), pins.clone());
+        let hasher = Hasher::start(lanes, &inbox, move |lane| {
+            host::yield_to_all();
+            entering[lane].enter();
+            // A processor that went away meanwhile: then it runs anywhere.
+            let _ = entering[lane].pin(places[lane]);
+        })?;
+        let seating = Seating { allowance: Allowance::default(), version: 0, pins };
+        let common = Arc::new(Common {
+            hasher,
+            threads,
+            homes,
+            seating: Mutex::new(seating),
+            leave: Arc::default(),
+            board: Mutex::default(),
+        });
+        let outlet = Box::new(connect(Inbox(inbox.clone())));
+        let driver = Driver::new(Arc::clone(&common), settings, listener, inbox.clone(), outlet);
+        let driver = thread::Builder::new()
+            .name("mining".to_owned())
+            .spawn(move || driver.run(&messages))?;
+        Ok(Self { common, inbox, driver: Some(driver) })
+    }
+}
+
+impl Common {
+    fn seating(&self) -> MutexGuard<'_, Seating> {
+        self.seating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seating {
+    /// How many threads may run.
+    const fn threads(&self) -> usize {
+        if self.allowance.give_memory_back { 0 } else { self.allowance.threads }
+    }
+
+    fn seats(&self, homes: &[usize]) -> Vec<Option<usize>> {
+        let processors = match self.allowance.processors.as_slice() {
+            [] => homes,
+            processors => processors,
+        };
+        seats::seat(&self.pins, processors, self.threads())
+    }
+}
+
+impl Engine for Native {
+    fn allow(&self, allowance: &Allowance) {
+        let mut seating = self.common.seating();
+        seating.allowance.clone_from(allowance);
+        seating.version += 1;
+        // Those that are where they may be run or stop now; those that have to move wait for the
+        // driver, since moving a thread may take a moment.
+        let seats = seating.seats(&self.common.homes);
+        let pins = &seating.pins;
+        self.common.hasher.set_lanes(|lane| seats.get(lane) == Some(&pins.get(lane).copied()));
+        self.common.leave.set(seating.threads() > 0);
+        drop(seating);
+        // It ended only if it panicked; then nothing can be done here.
+        let _ = self.inbox.send(Message::Allowed);
+    }
+
+    fn busy_threads(&self) -> usize {
+        let hasher = &self.common.hasher;
+        hasher.lanes() - hasher.parked() + usize::from(self.common.leave.is_busy())
+    }
+
+    fn status(&self) -> Status {
+        let hasher = &self.common.hasher;
+        let allowed = self.common.seating().threads();
+        let board = self.common.board();
+        let phase = match &board.phase {
+            Phase::Failed { .. } => board.phase.clone(),
+            _ if allowed == 0 => Phase::Paused,
+            phase => phase.clone(),
+        };
+        let threads = hasher.lanes() - hasher.parked();
+        Status {
+            engine: "native",
+            algorithm: board.algorithm,
+            phase,
+            threads,
+            threads_most: hasher.lanes(),
+            hashrate: board.hashrate,
+            hashes: hasher.hashes(),
+            shares: board.shares.clone(),
+            pool: board.connection(),
+            memory_bytes: board.memory_bytes,
+            datasets_built: board.datasets_built,
+            dataset_took: board.dataset_took,
+            in_force: board.in_force(threads),
+        }
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        self.common.hasher.set_running(0);
+        let _ = self.inbox.send(Message::End);
+        if let Some(driver) = self.driver.take() {
+            // One that panicked has nothing more to end.
+            let _ = driver.join();
+        }
+    }
+}
