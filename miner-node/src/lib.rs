@@ -12,6 +12,7 @@ pub mod coordinator;
 pub mod doctor;
 pub mod egress;
 pub mod energy;
+pub mod engines;
 pub mod identity;
 pub mod inputs;
 pub mod leases;

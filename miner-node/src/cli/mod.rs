@@ -17,6 +17,7 @@ use crate::sandbox::door;
 mod allowlist_command;
 mod config_command;
 mod keygen;
+mod mine;
 mod pow;
 mod probe;
 mod receipt;
@@ -111,6 +112,8 @@ enum Command {
     /// Work with receipts
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// Mine for a pool until stopped, without a coordinator
+    Mine(mine::Mine),
     /// Compute proof-of-work hashes
     #[command(subcommand)]
     Pow(pow::Pow),
@@ -210,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Allowlist(command) => command.main(&flags),
         Command::Keygen(keygen) => keygen.main(&flags),
         Command::Receipt(receipt) => receipt.main(),
+        Command::Mine(mine) => mine.main(&flags),
         Command::Pow(command) => command.main(),
         Command::Door { program, arguments } => complain(&door::open(&program, &arguments), FAILED),
         Command::Builtin { workload } => match builtin::perform(&workload) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::ConfigError;
 use super::load::Loaded;
+use super::mining::{EngineKind, Mining, Xmrig};
 use super::{AccelMode, Config, keys};
 
 /// Longest time that the coordinator holds a question.
@@ -24,6 +25,10 @@ pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
                 message: message.to_owned(),
             });
         }
+    }
+    if let Some((path, message)) = mining_fault(&config.mining) {
+        let origin = loaded.origin(path).clone();
+        return Err(ConfigError::Value { key: path.to_owned(), origin, message });
     }
     let warnings = warnings(config, loaded);
     loaded.warnings.extend(warnings);
@@ -110,6 +115,48 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
         ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),
         ("accept.max_runtime_s", accept.max_runtime_s == 0, "must be at least 1"),
     ]
+}
+
+/// What keeps the node from mining as it is told to: the key to blame, and why.
+fn mining_fault(mining: &Mining) -> Option<(&'static str, String)> {
+    let fault = |path, message: &str| Some((path, message.to_owned()));
+    for pool in &mining.pools {
+        if let Err(error) = pool.checked(mining.algo) {
+            return Some(("mining.pools", error.to_string()));
+        }
+    }
+    let Xmrig { path, url, token_file, donate_level } = &mining.xmrig;
+    if mining.threads.is_some_and(|threads| threads == 0 || threads > 1024) {
+        return fault("mining.threads", "must be from 1 to 1024");
+    }
+    if *donate_level > 99 {
+        return fault("mining.xmrig.donate_level", "must be at most 99");
+    }
+    if path.is_some() && url.is_some() {
+        return fault("mining.xmrig.url", "and mining.xmrig.path exclude each other");
+    }
+    if path.as_deref().is_some_and(|path| !path.is_absolute()) {
+        return fault("mining.xmrig.path", "must be an absolute path");
+    }
+    if url.as_ref().is_some_and(|url| !url.is_https() && !url.is_loopback()) {
+        let why = "refusing http:// to another machine, its token would be readable on the way";
+        return fault("mining.xmrig.url", why);
+    }
+    if url.is_some() && token_file.is_none() {
+        let why = "is needed: without one, XMRig lets nobody pause it";
+        return fault("mining.xmrig.token_file", why);
+    }
+    if !mining.enabled {
+        return None;
+    }
+    if mining.engine == EngineKind::Xmrig && path.is_none() && url.is_none() {
+        return fault("mining.engine", "xmrig needs mining.xmrig.path or mining.xmrig.url");
+    }
+    if mining.pools.is_empty() && (mining.engine == EngineKind::Native || path.is_some()) {
+        let why = "is true, but mining.pools is empty: there is nobody to mine for";
+        return fault("mining.enabled", why);
+    }
+    None
 }
 
 fn warnings(config: &Config, loaded: &Loaded) -> Vec<String> {

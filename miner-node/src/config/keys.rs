@@ -113,6 +113,17 @@ pub static KEYS: &[Key] = &[
     key("accept.min_price", Kind::Text, &[]),
     key("accept.max_runtime_s", Kind::Number, &[]),
     key("accept.input_hosts", Kind::List, &[]),
+    key("mining.enabled", Kind::Flag, &[]),
+    key("mining.engine", Kind::Text, &[]),
+    key("mining.algo", Kind::Text, &[]),
+    key("mining.pools", Kind::List, &[]),
+    key("mining.threads", Kind::Number, &[]),
+    key("mining.pages", Kind::Text, &[]),
+    key("mining.light", Kind::Flag, &[]),
+    key("mining.xmrig.path", Kind::Text, &[]),
+    key("mining.xmrig.url", Kind::Text, &[]),
+    key("mining.xmrig.token_file", Kind::Text, &[]),
+    key("mining.xmrig.donate_level", Kind::Number, &[]),
 ];
 
 /// What the long names of the environment begin with.

@@ -18,6 +18,7 @@ pub mod grammar;
 pub mod keys;
 pub mod load;
 pub mod logging;
+pub mod mining;
 pub mod origin;
 pub mod resources;
 pub mod runners;
@@ -39,6 +40,7 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{Loaded, Places, load};
 pub use logging::{LogFormat, LogLevel, Logging};
+pub use mining::Mining;
 pub use resources::{Resources, SlotPlan};
 pub use runners::{
     BuiltinRunner, CliRunner, ContainerRunner, LlmApi, LlmRunner, PythonRunner, Runners, SdRunner,
@@ -85,6 +87,8 @@ pub struct Config {
     pub egress: Egress,
     /// Which jobs the owner consents to.
     pub accept: Accept,
+    /// What idle processors mine.
+    pub mining: Mining,
 }
 
 /// Whether GPUs are used (`ACCEL_MODE`).

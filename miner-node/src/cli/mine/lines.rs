@@ -1,0 +1,169 @@
+//! What `mine` prints: the lines that miners know, or JSON.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use mining::Notice;
+use mining::engine::{Hashrate, Status};
+use mining::notice::Outcome;
+use protocol::Timestamp;
+use serde_json::{Value, json};
+
+use crate::clock;
+
+/// Lines on standard output.
+pub(super) struct Lines {
+    json: bool,
+    coloured: bool,
+}
+
+/// What a line is about, and its colour.
+#[derive(Clone, Copy)]
+enum Tag {
+    Net,
+    Cpu,
+    Miner,
+    Dataset,
+    Warn,
+}
+
+impl Tag {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Cpu => "cpu",
+            Self::Miner => "miner",
+            Self::Dataset => "dataset",
+            Self::Warn => "warn",
+        }
+    }
+
+    /// Of ECMA-48's palette.
+    const fn colour(self) -> u8 {
+        match self {
+            Self::Net => 34,
+            Self::Cpu => 36,
+            Self::Miner => 35,
+            Self::Dataset => 32,
+            Self::Warn => 33,
+        }
+    }
+
+    const fn of(notice: &Notice) -> Self {
+        match notice {
+            Notice::Connected { .. } | Notice::Disconnected { .. } | Notice::Job { .. } => {
+                Self::Net
+            }
+            Notice::Share { verdict: Outcome::Accepted, .. } => Self::Cpu,
+            Notice::Share { .. } | Notice::Warning { .. } => Self::Warn,
+            Notice::Preparing { .. }
+            | Notice::Dataset { .. }
+            | Notice::Ready { .. }
+            | Notice::GivenBack => Self::Dataset,
+        }
+    }
+}
+
+impl Lines {
+    pub(super) fn new(json: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { json, coloured: io::stdout().is_terminal() && !plain }
+    }
+
+    pub(super) fn notice(&self, notice: &Notice) -> io::Result<()> {
+        if self.json {
+            return self.object(serde_json::to_value(notice).map_err(io::Error::other)?);
+        }
+        self.line(Tag::of(notice), notice)
+    }
+
+    pub(super) fn speed(&self, status: &Status) -> io::Result<()> {
+        if self.json {
+            let status = serde_json::to_value(status).map_err(io::Error::other)?;
+            return self.object(json!({ "event": "speed", "status": status }));
+        }
+        self.line(Tag::Miner, &speed(&status.hashrate))
+    }
+
+    pub(super) fn summary(&self, status: &Status, took: Duration) -> io::Result<()> {
+        if self.json {
+            let status = serde_json::to_value(status).map_err(io::Error::other)?;
+            let secs = took.as_secs_f64();
+            return self.object(json!({ "event": "summary", "seconds": secs, "status": status }));
+        }
+        self.line(Tag::Miner, &summary(status, took))
+    }
+
+    fn line(&self, tag: Tag, text: &dyn Display) -> io::Result<()> {
+        let text = plain(&text.to_string());
+        let (at, word) = (clock::now().whole_secs(), tag.word());
+        let mut out = io::stdout().lock();
+        match self.coloured {
+            true => writeln!(out, "{at} \x1b[{}m{word:<7}\x1b[0m {text}", tag.colour())?,
+            false => writeln!(out, "{at} {word:<7} {text}")?,
+        }
+        out.flush()
+    }
+
+    fn object(&self, mut object: Value) -> io::Result<()> {
+        let at: Timestamp = clock::now();
+        object["ts"] = serde_json::to_value(at).map_err(io::Error::other)?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{object}")?;
+        out.flush()
+    }
+}
+
+/// What pools wrote must not begin a line of its own, nor move the cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+fn speed(rate: &Hashrate) -> String {
+    let [ten, minute, quarter, highest] =
+        [rate.ten_secs, rate.minute, rate.quarter_hour, rate.highest].map(per_second);
+    format!("speed 10s/60s/15m {ten} {minute} {quarter} H/s max {highest} H/s")
+}
+
+fn per_second(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "n/a".to_owned(), |rate| format!("{rate:.1}"))
+}
+
+fn summary(status: &Status, took: Duration) -> String {
+    let (secs, shares) = (took.as_secs(), &status.shares);
+    let mean = status.hashes as f64 / took.as_secs_f64().max(0.001);
+    let mut text = format!(
+        "stopped after {}:{:02}:{:02}: {} hashes, {mean:.1} H/s on average, accepted {}, \
+         rejected {}, stale {}, lost {}",
+        secs / 3600,
+        secs / 60 % 60,
+        secs % 60,
+        status.hashes,
+        shares.accepted,
+        shares.rejected,
+        shares.stale,
+        shares.lost
+    );
+    for (reason, count) in &shares.reasons {
+        text.push_str(&format!("; {count} x \"{reason}\""));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_told_as_miners_know_them() {
+        let mut rate = Hashrate { ten_secs: Some(512.34), ..Hashrate::default() };
+        rate.highest = Some(520.0);
+        assert_eq!(speed(&rate), "speed 10s/60s/15m 512.3 n/a n/a H/s max 520.0 H/s");
+    }
+
+    #[test]
+    fn a_pools_words_stay_on_their_line() {
+        assert_eq!(plain("low\n\x1b[2Jdiff é"), "low  [2Jdiff é");
+    }
+}
