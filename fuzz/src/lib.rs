@@ -11,8 +11,9 @@
 //! | the coordinator, seen by a node | `replies`, `leased_job`, `input_url` |
 //! | the coordinator, seen by `aitbc` | `event_stream` |
 //! | the owner's inference servers | `model_servers` |
-//! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `mock_script`, `profiles` |
+//! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `pool_address`, `mock_script`, `profiles` |
 //! | a sandboxed job | `egress_request` |
+//! | mining pools and daemons | `monero_pool`, `bitcoin_pool`, `daemon_answers` |
 //! | the machine | `devices`, `state_files` |
 //!
 //! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
@@ -29,6 +30,7 @@ mod jobs;
 mod market;
 mod mutation;
 mod node;
+mod pools;
 mod receipts;
 mod replies;
 mod requests;
@@ -43,6 +45,7 @@ pub use egress::egress_request;
 pub use jobs::jobs;
 pub use mutation::Mutations;
 pub use node::{base_url, devices, input_url, leased_job, state_files};
+pub use pools::{bitcoin_pool, daemon_answers, monero_pool, pool_address};
 pub use receipts::{canonical, receipt};
 pub use replies::replies;
 pub use requests::{requests, upload};
@@ -58,8 +61,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("allowlist", allowlist),
     ("amounts", amounts),
     ("base_url", base_url),
+    ("bitcoin_pool", bitcoin_pool),
     ("bodies", bodies),
     ("canonical", canonical),
+    ("daemon_answers", daemon_answers),
     ("devices", devices),
     ("egress_request", egress_request),
     ("environment", environment),
@@ -71,6 +76,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("miner_yaml", miner_yaml),
     ("mock_script", mock_script),
     ("model_servers", model_servers),
+    ("monero_pool", monero_pool),
+    ("pool_address", pool_address),
     ("profiles", profiles),
     ("receipt", receipt),
     ("replies", replies),

@@ -75,8 +75,10 @@ macro_rules! replays {
 }
 
 replays! {
-    allowlist amounts base_url bodies canonical devices egress_request environment event_stream input_url jobs leased_job miner_conf
-    miner_yaml mock_script model_servers profiles receipt replies requests scalars settings state_files upload
+    allowlist amounts base_url bitcoin_pool bodies canonical daemon_answers devices
+    egress_request environment event_stream input_url jobs leased_job miner_conf miner_yaml
+    mock_script model_servers monero_pool pool_address profiles receipt replies requests
+    scalars settings state_files upload
 }
 
 #[test]
