@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec, LinesCodecError};
@@ -51,6 +51,8 @@ pub async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     fault
 }
 
+type Lines<S> = FramedRead<ReadHalf<S>, LinesCodec>;
+
 /// A question that waits for its answer.
 struct Asked {
     at: Instant,
@@ -78,11 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Talk<'_, S> {
         self.say(greeting, None).await
     }
 
-    async fn run(
-        &mut self,
-        lines: &mut FramedRead<tokio::io::ReadHalf<S>, LinesCodec>,
-        orders: &mut mpsc::Receiver<Order>,
-    ) -> Fault {
+    async fn run(&mut self, lines: &mut Lines<S>, orders: &mut mpsc::Receiver<Order>) -> Fault {
         loop {
             if self.retiring && self.asked.values().all(|asked| asked.share.is_none()) {
                 return Fault::new("another pool took over");
@@ -97,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Talk<'_, S> {
                         Ok(())
                     }
                 },
-                () = sleep_until(self.next_look()) => self.look().await,
+                () = sleep_until(self.next_look()) => self.look(lines).await,
             };
             if let Err(fault) = done {
                 return fault;
@@ -187,7 +185,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Talk<'_, S> {
         next.min(self.heard.max(self.spoke) + self.timing.idle)
     }
 
-    async fn look(&mut self) -> Result<(), Fault> {
+    async fn look(&mut self, lines: &mut Lines<S>) -> Result<(), Fault> {
+        // Whoever was held up himself must not blame the pool: what has come counts first.
+        for _ in 0..MOST_ASKED {
+            let Some(line) = lines.next().now_or_never() else { break };
+            self.hear(line).await?;
+        }
         let now = Instant::now();
         let late = |asked: &Asked| now >= asked.at + self.timing.answer;
         if self.asked.values().any(late) {

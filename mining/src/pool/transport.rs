@@ -4,7 +4,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::sockopt::{
+    set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
@@ -18,6 +22,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::settings::{Address, Fingerprint, Settings};
+
+/// After how long without a word the kernel asks whether the other side is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Something to speak through.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -73,7 +80,11 @@ pub async fn connect(transport: &Transport, address: &Address) -> io::Result<Box
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     // A share is one small line that must not wait for the next one.
     stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    // Not every dialect has a question for a pool that is silent; the kernel has one.
+    set_socket_keepalive(&stream, true)?;
+    set_tcp_keepidle(&stream, KEEP_ALIVE)?;
+    set_tcp_keepintvl(&stream, KEEP_ALIVE / 4)?;
+    set_tcp_keepcnt(&stream, 4)?;
     let Some(tls) = &transport.tls else { return Ok(Box::new(stream)) };
     let name = match address.host.parse::<IpAddr>() {
         Ok(ip) => ServerName::IpAddress(ip.into()),
