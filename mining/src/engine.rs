@@ -88,6 +88,27 @@ pub struct Status {
     pub in_force: String,
 }
 
+impl Status {
+    /// That of an engine of which nothing is known yet.
+    pub fn unknown(engine: &'static str) -> Self {
+        Self {
+            engine,
+            algorithm: None,
+            phase: Phase::Waiting { reason: "it has just been started".to_owned() },
+            threads: 0,
+            threads_most: 0,
+            hashrate: Hashrate::default(),
+            hashes: 0,
+            shares: Shares::default(),
+            pool: None,
+            memory_bytes: 0,
+            datasets_built: 0,
+            dataset_took: None,
+            in_force: String::new(),
+        }
+    }
+}
+
 /// Hashes per second over three windows, as miners know them; `None` until a window is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Hashrate {

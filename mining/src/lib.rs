@@ -17,8 +17,10 @@ pub mod pool;
 pub mod randomx;
 mod shares;
 pub mod stats;
+pub mod summary;
 pub mod target;
 pub mod work;
+pub mod xmrig;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use engine::Engine;
@@ -27,3 +29,4 @@ pub use native::Native;
 pub use notice::Notice;
 pub use target::Target;
 pub use work::{BadWork, NonceRange, Work};
+pub use xmrig::Xmrig;

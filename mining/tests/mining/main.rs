@@ -16,3 +16,4 @@ mod test_pool;
 mod tls;
 mod traces;
 mod vectors;
+mod xmrig;
