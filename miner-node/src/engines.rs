@@ -1,13 +1,17 @@
 //! The mining engine that the configuration names, started. When it may run is decided elsewhere.
 
+use std::io;
+
 use mining::Engine;
 use mining::native::{CannotStart, Native};
 use mining::notice::Listener;
 use mining::pool::Timing;
+use mining::xmrig::{Program, Which, Xmrig};
+use rand::{RngExt as _, rng};
 use tokio::runtime::Handle;
 
-use crate::config::Mining;
 use crate::config::mining::{BadPool, EngineKind};
+use crate::config::{Mining, Secret};
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +22,15 @@ pub enum NoEngine {
     /// A pool that cannot be mined for.
     #[error(transparent)]
     BadPool(#[from] BadPool),
-    /// What is named is not there yet.
-    #[error("this build has no engine xmrig")]
-    NotBuilt,
+    /// No XMRig.
+    #[error("no XMRig: set mining.xmrig.path or mining.xmrig.url")]
+    NoXmrig,
+    /// Its token cannot be read.
+    #[error("mining.xmrig.token_file: {0}")]
+    Token(io::Error),
+    /// No thread can be started to drive it.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// It does not start.
     #[error(transparent)]
     CannotStart(#[from] CannotStart),
@@ -46,6 +56,40 @@ pub fn start(
             let (settings, timing) = (mining.native_settings(), Timing::default());
             Ok(Box::new(Native::with_pools(settings, listener, pools, timing, seed, runtime)?))
         }
-        EngineKind::Xmrig => Err(NoEngine::NotBuilt),
+        EngineKind::Xmrig => {
+            let engine = Xmrig::start(xmrig(mining)?, listener).map_err(NoEngine::Thread)?;
+            Ok(Box::new(engine))
+        }
     }
+}
+
+fn xmrig(mining: &Mining) -> Result<Which, NoEngine> {
+    let settings = &mining.xmrig;
+    match (&settings.path, &settings.url, &settings.token_file) {
+        (Some(path), ..) => {
+            let pools = mining.pool_settings()?;
+            if pools.is_empty() {
+                return Err(NoEngine::NoPool);
+            }
+            let name = format!("aitbc-xmrig-{}", word());
+            let program = Program {
+                path: path.clone(),
+                directory: std::env::temp_dir().join(name),
+                pools,
+                threads: mining.threads.map(usize::from),
+                donate_level: settings.donate_level,
+            };
+            Ok(Which::Started { program, token: word() })
+        }
+        (None, Some(url), Some(file)) => {
+            let token = Secret::read(file).map_err(NoEngine::Token)?;
+            Ok(Which::Running { url: url.endpoint(""), token: token.expose().to_owned() })
+        }
+        _ => Err(NoEngine::NoXmrig),
+    }
+}
+
+/// A word that nobody can guess.
+fn word() -> String {
+    hex::encode(rng().random::<[u8; 16]>())
 }
