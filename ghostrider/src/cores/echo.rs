@@ -1,7 +1,7 @@
 //! ECHO-512: AES on words of 128 bits.
 //! Source: Benadjila and others, "SHA-3 Proposal: ECHO", version 2.0, 2010.
 
-use super::Digest;
+use super::{Digest, haifa};
 use crate::aes::{self, Columns};
 
 /// A state of 4 x 4 words of 128 bits, column by column.
@@ -11,26 +11,15 @@ const ROUNDS: u32 = 10;
 
 /// ECHO-512 of the message, without salt.
 pub(super) fn hash(message: &[u8]) -> Digest {
-    let bits = 8 * message.len() as u128;
     // Every word of the starting value is the output's length in bits.
     let mut chain = [[512, 0, 0, 0]; 8];
-    let (blocks, rest) = message.as_chunks::<128>();
-    for (index, block) in blocks.iter().enumerate() {
-        compress(&mut chain, block, 1024 * (index as u128 + 1));
-    }
-    let mut last = [0; 128];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    // A block without a bit of the message has the counter 0.
-    let mut counter = if rest.is_empty() { 0 } else { bits };
-    if rest.len() >= 110 {
-        compress(&mut chain, &last, counter);
-        last = [0; 128];
-        counter = 0;
-    }
-    last[110..112].copy_from_slice(&512u16.to_le_bytes());
-    last[112..].copy_from_slice(&bits.to_le_bytes());
-    compress(&mut chain, &last, counter);
+    let end = |bits: u128| {
+        let mut end = [0; 18];
+        end[..2].copy_from_slice(&512u16.to_le_bytes());
+        end[2..].copy_from_slice(&bits.to_le_bytes());
+        end
+    };
+    haifa::chain(message, end, |block, counter| compress(&mut chain, block, counter));
 
     let mut digest = [0; 64];
     for (bytes, columns) in digest.as_chunks_mut().0.iter_mut().zip(chain) {

@@ -4,6 +4,7 @@
 mod cubehash;
 mod echo;
 mod fugue;
+mod haifa;
 mod hamsi;
 mod luffa;
 mod shavite;

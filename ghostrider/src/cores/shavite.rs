@@ -1,7 +1,7 @@
 //! SHAvite-3-512: a Feistel cipher of 14 rounds on four branches, keyed by the message.
 //! Source: Biham, Dunkelman, "The SHAvite-3 Hash Function", tweaked version of 2009.
 
-use super::Digest;
+use super::{Digest, haifa};
 use crate::aes::{self, Columns};
 
 /// The starting value for 512 bits of output.
@@ -22,25 +22,14 @@ const COUNTERS: [(usize, [usize; 4]); 4] =
 
 /// SHAvite-3-512 of the message.
 pub(super) fn hash(message: &[u8]) -> Digest {
-    let bits = 8 * message.len() as u128;
     let mut chain = START;
-    let (blocks, rest) = message.as_chunks::<128>();
-    for (index, block) in blocks.iter().enumerate() {
-        compress(&mut chain, block, 1024 * (index as u128 + 1));
-    }
-    let mut last = [0; 128];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    // A block without a bit of the message has the counter 0.
-    let mut counter = if rest.is_empty() { 0 } else { bits };
-    if rest.len() >= 110 {
-        compress(&mut chain, &last, counter);
-        last = [0; 128];
-        counter = 0;
-    }
-    last[110..126].copy_from_slice(&bits.to_le_bytes());
-    last[126..].copy_from_slice(&512u16.to_le_bytes());
-    compress(&mut chain, &last, counter);
+    let end = |bits: u128| {
+        let mut end = [0; 18];
+        end[..16].copy_from_slice(&bits.to_le_bytes());
+        end[16..].copy_from_slice(&512u16.to_le_bytes());
+        end
+    };
+    haifa::chain(message, end, |block, counter| compress(&mut chain, block, counter));
 
     let mut digest = [0; 64];
     for (bytes, columns) in digest.as_chunks_mut().0.iter_mut().zip(chain) {
