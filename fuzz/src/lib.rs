@@ -15,6 +15,7 @@
 //! | a sandboxed job | `egress_request` |
 //! | mining pools and daemons | `monero_pool`, `bitcoin_pool`, `daemon_answers` |
 //! | the machine | `devices`, `state_files` |
+//! | a pool, by way of headers | `cryptonight` (no parser: the kernels of a hash against each other) |
 //!
 //! HTTP, TLS, SQL and YAML themselves are parsed by libraries with targets of their own.
 //!
@@ -26,6 +27,7 @@ mod bodies;
 mod command_line;
 mod egress;
 mod files;
+mod hashes;
 mod jobs;
 mod market;
 mod mutation;
@@ -42,6 +44,7 @@ pub use allowlist::allowlist;
 pub use bodies::bodies;
 pub use command_line::{event_stream, profiles};
 pub use egress::egress_request;
+pub use hashes::cryptonight;
 pub use jobs::jobs;
 pub use mutation::Mutations;
 pub use node::{base_url, devices, input_url, leased_job, state_files};
@@ -64,6 +67,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("bitcoin_pool", bitcoin_pool),
     ("bodies", bodies),
     ("canonical", canonical),
+    ("cryptonight", cryptonight),
     ("daemon_answers", daemon_answers),
     ("devices", devices),
     ("egress_request", egress_request),
