@@ -10,7 +10,6 @@ mod lanes;
 mod mined;
 mod monerod;
 mod native;
-mod rig;
 mod stratum;
 mod test_pool;
 mod tls;

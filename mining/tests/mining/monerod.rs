@@ -2,16 +2,19 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
-use mining::Target;
-use mining::pool::{Event, Solution, Timing, Verdict};
+use mining::engine::Engine as _;
+use mining::pool::{Event, Job, Settings, Solution, Verdict};
 use mining::randomx::{Cache, Machine, Mode};
+use mining::{NonceRange, Target, Work};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::yield_now;
 
-use crate::client::{TIMING, settings};
-use crate::rig::Rig;
+use crate::client::{Client, TIMING, settings};
+use crate::mined::{engine, settled};
+use crate::test_pool::PATIENCE;
 
 /// A wallet that Monero's own tests use.
 const WALLET: &str = "42ey1afDFnn4886T7196doS9GPMzexD9gXpsZJDwVjeRVdFCSoHnv7KPbBeGpzJBzHRCAs9UxqeoyFQMYbqSWYTfJJQAWDm";
@@ -70,70 +73,107 @@ impl Drop for Monerod {
     }
 }
 
+/// Mines by hand: what an engine would do, in plain sight.
+struct Hand {
+    client: Client,
+    machine: Machine,
+    job: Job,
+}
+
+impl Hand {
+    async fn at(monerod: &Monerod) -> Self {
+        let wallet = Settings { user: WALLET.to_owned(), ..settings(&monerod.url()) };
+        let mut client = Client::of(vec![wallet], TIMING);
+        let job = loop {
+            // Until the daemon is ready, there are failures.
+            if let Some(Event::Job(job)) = client.hear().await {
+                break job;
+            }
+        };
+        let cache = Cache::new(Mode::fastest(), &job.seed.unwrap()).unwrap();
+        Self { client, machine: Machine::light(&cache).unwrap(), job }
+    }
+
+    /// The first nonce of the job whose hash makes a block, or makes none.
+    fn nonce(&mut self, makes_one: bool) -> (u32, [u8; 32]) {
+        let mut blob = self.job.work.blob().to_vec();
+        let mut hashes = (0..).map(|nonce| {
+            self.job.work.put_nonce(&mut blob, nonce);
+            (nonce, self.machine.hash(&blob))
+        });
+        hashes.find(|(_, hash)| self.job.work.target.is_met_by(hash) == makes_one).unwrap()
+    }
+
+    async fn send(&mut self, nonce: u32, hash: [u8; 32]) -> Verdict {
+        let job = self.job.number;
+        self.client.pools.submit(Solution { number: job, job, nonce, hash }).unwrap();
+        loop {
+            match self.client.hear().await.unwrap() {
+                Event::Answered { number, verdict, .. } if number == job => return verdict,
+                Event::Job(job) => self.job = job,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn height(&mut self, height: u64) {
+        while self.job.height != Some(height) {
+            self.job = self.client.job().await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocks_are_mined_that_a_real_daemon_takes() {
-    let mut monerod = Monerod::start();
-    let mut alone = settings(&monerod.url());
-    alone.user = WALLET.to_owned();
-    let timing = Timing { answer: Duration::from_secs(20), ..TIMING };
-    let mut rig = Rig::new(alone, timing);
-    while rig.accepted.len() < 3 {
-        assert_eq!(monerod.process.try_wait().unwrap(), None, "monerod has ended");
-        rig.step().await;
-    }
-    rig.hasher.set_running(0);
-    while rig.answered.len() < rig.submitted {
-        rig.step().await;
-    }
-    let blocks = monerod.blocks().await;
-    // The first block of the chain was there before.
-    assert_eq!(blocks, rig.accepted.len() as u64 + 1);
-    for (solution, height) in rig.accepted.iter().zip(1..) {
+    let monerod = Monerod::start();
+    let mut hand = Hand::at(&monerod).await;
+    for height in 1..=3 {
+        hand.height(height).await;
+        assert_eq!(monerod.blocks().await, height);
+        let (nonce, hash) = hand.nonce(true);
+        assert_eq!(hand.send(nonce, hash).await, Verdict::Accepted);
+        assert_eq!(monerod.blocks().await, height + 1);
         let params = json!({"height": height, "fill_pow_hash": true});
         let answer = monerod.call("get_block_header_by_height", params).await;
         let header = &answer["result"]["block_header"];
-        assert_eq!(header["pow_hash"], hex::encode(solution.hash));
-        assert_eq!(header["nonce"], solution.nonce);
+        assert_eq!(header["pow_hash"], hex::encode(hash));
+        assert_eq!(header["nonce"], nonce);
     }
-    a_nonce_that_is_none_is_refused(&monerod, &mut rig, blocks).await;
+    // A nonce that is none: it claims another hash, else it would not even be sent.
+    hand.height(4).await;
+    let (nonce, _) = hand.nonce(false);
+    let verdict = hand.send(nonce, [0; 32]).await;
+    assert_eq!(verdict, Verdict::Rejected("Block not accepted".into()));
+    assert_eq!(monerod.blocks().await, 4);
 }
 
-async fn a_nonce_that_is_none_is_refused(monerod: &Monerod, rig: &mut Rig, blocks: u64) {
-    while rig.job.as_ref().is_none_or(|(_, job)| job.height != Some(blocks)) {
-        rig.step().await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_mines_for_a_real_daemon() {
+    let monerod = Monerod::start();
+    let engine = engine(Settings { user: WALLET.to_owned(), ..settings(&monerod.url()) });
+    let begun = Instant::now();
+    while engine.status().shares.accepted < 2 {
+        assert!(begun.elapsed() < PATIENCE * 2, "{:?}", engine.status());
+        yield_now().await;
     }
-    let (_, job) = rig.job.clone().unwrap();
-    let cache = Cache::new(Mode::fastest(), &job.seed.unwrap()).unwrap();
-    let mut machine = Machine::light(&cache).unwrap();
-    let nonce = wrong_nonce(&mut machine, job.work.blob());
-    // It claims another hash, else it would not even be sent.
-    let claim = Solution { number: 0, job: job.number, nonce, hash: [0; 32] };
-    rig.client.pools.submit(claim).unwrap();
-    let verdict = loop {
-        if let Some(Event::Answered { number: 0, verdict, .. }) = rig.client.hear().await {
-            break verdict;
-        }
-    };
-    assert_eq!(verdict, Verdict::Rejected("Block not accepted".into()));
+    let shares = settled(&engine).await;
+    assert_eq!((shares.rejected, shares.lost), (0, 0), "{shares:?}");
+    assert_eq!(monerod.blocks().await, shares.accepted + 1);
+}
 
-    // The same without anything of ours between.
+/// What [`Verdict::Rejected`] stands for, without anything of ours between.
+#[tokio::test]
+async fn a_daemon_refuses_a_wrong_nonce_with_its_number() {
+    let monerod = Monerod::start();
+    let mut hand = Hand::at(&monerod).await;
     let params = json!({"wallet_address": WALLET, "reserve_size": 8});
-    let template = &monerod.call("get_block_template", params).await["result"];
-    let bytes = |key: &str| hex::decode(template[key].as_str().unwrap()).unwrap();
-    let nonce = wrong_nonce(&mut machine, &bytes("blockhashing_blob"));
+    let answer = monerod.call("get_block_template", params).await;
+    let bytes = |key: &str| hex::decode(answer["result"][key].as_str().unwrap()).unwrap();
     let mut block = bytes("blocktemplate_blob");
+    let (blob, target) = (bytes("blockhashing_blob"), Target::of_difficulty(DIFFICULTY));
+    hand.job.work = Work::new(blob, 39, NonceRange::ALL, target).unwrap();
+    let (nonce, _) = hand.nonce(false);
     block[39..43].copy_from_slice(&nonce.to_le_bytes());
     let answer = monerod.call("submit_block", json!([hex::encode(block)])).await;
     assert_eq!(answer["error"]["code"], -7, "{answer}");
-    assert_eq!(monerod.blocks().await, blocks);
-}
-
-/// A nonce whose hash makes no block of these bytes.
-fn wrong_nonce(machine: &mut Machine, blob: &[u8]) -> u32 {
-    let mut blob = blob.to_vec();
-    let wrong = (0_u32..).find(|nonce| {
-        blob[39..43].copy_from_slice(&nonce.to_le_bytes());
-        !Target::of_difficulty(DIFFICULTY).is_met_by(&machine.hash(&blob))
-    });
-    wrong.unwrap()
 }
