@@ -46,6 +46,10 @@ pub struct Job {
     pub artifacts: Vec<ArtifactRule>,
     /// What it pays.
     pub price: Price,
+    /// How soon it left the queue, 0 to 9; a node's owner may have rules for it.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    #[cfg_attr(feature = "openapi", schemars(range(max = 9)))]
+    pub priority: u8,
     /// Which chargeable try this is, from 1.
     pub attempt: u32,
     /// The right to work on it, and until when.
@@ -59,6 +63,11 @@ pub struct Job {
     /// The client's signature over the manifest, where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sig: Option<ManifestSignature>,
+}
+
+/// Whether a priority is the one of jobs that say nothing.
+const fn is_usual(priority: &u8) -> bool {
+    *priority == 0
 }
 
 /// Which runner the node has to use.

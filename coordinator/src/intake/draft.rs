@@ -93,6 +93,7 @@ pub fn draft(
         slot,
         artifacts: job.artifacts,
         price: Price { unit_type, unit_price, max_price },
+        priority,
         client: client.clone(),
         created_at: now,
         expires_at: now.plus_secs(i64::from(ttl_secs)),

@@ -38,6 +38,9 @@ pub struct Spec {
     pub artifacts: Vec<ArtifactRule>,
     /// What it pays.
     pub price: Price,
+    /// How soon it leaves the queue, 0 to 9.
+    #[serde(default)]
+    pub priority: u8,
     /// Who submitted it.
     pub client: Name,
     /// When.
@@ -64,6 +67,7 @@ impl Spec {
             slot: self.slot,
             artifacts: self.artifacts,
             price: self.price,
+            priority: self.priority,
             attempt,
             lease,
             client: self.client,
