@@ -104,6 +104,9 @@ impl State {
     }
 
     fn load(&mut self, rules: &Rules, facts: &Facts, in_use: usize) -> Option<Opinion> {
+        if rules.busy_pct >= 100 {
+            return None;
+        }
         let Some(load) = facts.others_load else {
             let why = "what others do on the processors is not known yet";
             return (!self.quiet).then(|| {

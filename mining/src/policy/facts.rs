@@ -10,7 +10,9 @@ pub struct Facts {
     pub at_ms: u64,
     /// The wall clock, in seconds since 1970.
     pub unix_s: u64,
-    /// The same as the owner's watch shows it.
+    /// Until when the owner wants peace, by the same clock.
+    pub snooze_until: Option<u64>,
+    /// The moment as the owner's watch shows it.
     pub local: Option<LocalTime>,
     /// The processors that this process may use, in order.
     pub processors: Vec<usize>,
@@ -93,4 +95,11 @@ pub struct Mining {
     pub rebuild_s: Option<f64>,
     /// Whether it mines on a GPU.
     pub has_gpu: bool,
+}
+
+impl Facts {
+    /// For how long the owner wants peace yet, in seconds.
+    pub(super) fn snoozed_for(&self) -> Option<u64> {
+        self.snooze_until?.checked_sub(self.unix_s).filter(|rest| *rest > 0)
+    }
 }

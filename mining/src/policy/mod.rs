@@ -210,7 +210,7 @@ fn owner(rules: &Rules, facts: &Facts, all: usize) -> Vec<Opinion> {
         let change = "miner-node ctl mining on";
         opinions.push(Opinion::new(Rule::Off, 0, "mining is switched off", change));
     }
-    if let Some(rest) = rules.snoozed_for(facts.unix_s) {
+    if let Some(rest) = facts.snoozed_for() {
         let why = format!("paused by the owner for {} more", words(rest));
         opinions.push(Opinion::new(Rule::Snoozed, 0, why, "miner-node ctl resume"));
     }
@@ -239,7 +239,7 @@ fn gpu(rules: &Rules, facts: &Facts, opinions: &[Opinion], all: usize) -> Opinio
             Rule::Off,
             0,
             "this engine mines on no GPU, so the intensity has no effect",
-            "mining.engine: xmrig, with a GPU miner in it",
+            "an engine whose GPU miner can be tuned; this build has none",
         );
     }
     // What only concerns processors leaves a GPU alone.
@@ -272,7 +272,7 @@ fn jobs(
     if !rules.compute {
         return Opinion::new(Rule::Off, 0, "jobs are switched off", "miner-node ctl compute on");
     }
-    if let Some(rest) = rules.snoozed_for(facts.unix_s) {
+    if let Some(rest) = facts.snoozed_for() {
         let why = format!("paused by the owner for {} more", words(rest));
         return Opinion::new(Rule::Snoozed, 0, why, "miner-node ctl resume");
     }

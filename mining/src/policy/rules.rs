@@ -12,14 +12,12 @@ pub struct Rules {
     pub mining: bool,
     /// Whether to take jobs.
     pub compute: bool,
-    /// Until when neither, in seconds since 1970.
-    pub snooze_until: Option<u64>,
     /// Others have let the machine be once they take less than this of its processors, in per
     /// cent,
     pub load_pct: u8,
     /// for this long, in seconds;
     pub quiet_s: u32,
-    /// and they are at work again from this on.
+    /// and they are at work again from this on; 100: never mind what they do.
     pub busy_pct: u8,
     /// How long nobody may have touched keyboard, mouse or terminal, in seconds.
     pub input_s: u32,
@@ -53,6 +51,8 @@ pub struct Rules {
     pub memory_for_jobs: bool,
     /// After how many minutes without mining the dataset goes; 0: never.
     pub memory_after_min: u32,
+    /// The processors of a job that names no number of threads; absent: its slot's share of all.
+    pub job_threads: Option<u32>,
     /// From which priority on nothing mines beside a job.
     pub critical_priority: u8,
     /// Up to which priority jobs yield to mining, on one thread; absent: none does.
@@ -94,7 +94,6 @@ impl Default for Rules {
         Self {
             mining: true,
             compute: true,
-            snooze_until: None,
             load_pct: 20,
             quiet_s: 30,
             busy_pct: 35,
@@ -114,6 +113,7 @@ impl Default for Rules {
             memory_floor_mb: 512,
             memory_for_jobs: true,
             memory_after_min: 30,
+            job_threads: None,
             critical_priority: 9,
             low_priority: None,
             slice_s: 0,
@@ -147,6 +147,7 @@ impl Rules {
             ("margin_pct", self.margin_pct > 100, percent),
             ("step_pct", !(1..=100).contains(&self.step_pct), "must be from 1 to 100"),
             ("max_temperature_c", self.max_temperature_c == Some(0), "must be at least 1"),
+            ("job_threads", self.job_threads == Some(0), "must be at least 1"),
             ("max_power_w", self.max_power_w == Some(0), "must be at least 1"),
             (
                 "low_priority",
@@ -163,11 +164,6 @@ impl Rules {
         ];
         let found = broken.into_iter().find(|(_, is_broken, _)| *is_broken);
         found.map_or(Ok(()), |(key, _, message)| Err(Problem { key, message }))
-    }
-
-    /// For how long the owner wants peace yet, in seconds.
-    pub(super) fn snoozed_for(&self, now: u64) -> Option<u64> {
-        self.snooze_until?.checked_sub(now).filter(|rest| *rest > 0)
     }
 }
 

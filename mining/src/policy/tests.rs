@@ -55,8 +55,8 @@ fn each_rule_decides_where_it_should() {
     let table: &[(Rule, usize, Change<Rules>, Change<Facts>)] = &[
         (Rule::Idle, 4, same, calm),
         (Rule::Off, 0, |rules| rules.mining = false, calm),
-        (Rule::Snoozed, 0, |rules| rules.snooze_until = Some(1_000_060), calm),
-        (Rule::Idle, 4, |rules| rules.snooze_until = Some(1_000_000), calm),
+        (Rule::Snoozed, 0, same, |facts| facts.snooze_until = Some(1_000_060)),
+        (Rule::Idle, 4, same, |facts| facts.snooze_until = Some(1_000_000)),
         (Rule::Battery, 0, same, |facts| facts.on_battery = Some(true)),
         (Rule::Idle, 4, |rules| rules.on_battery = true, |facts| facts.on_battery = Some(true)),
         (
@@ -85,6 +85,7 @@ fn each_rule_decides_where_it_should() {
         (Rule::Input, 1, |rules| rules.in_use_pct = 30, |facts| facts.input_idle_s = Some(5)),
         (Rule::Load, 0, same, |facts| facts.others_load = Some(1.4)),
         (Rule::Idle, 4, same, |facts| facts.others_load = Some(1.3)),
+        (Rule::Idle, 4, |rules| rules.busy_pct = 100, |facts| facts.others_load = Some(4.2)),
         (
             Rule::Pressure,
             0,
@@ -317,7 +318,7 @@ fn jobs_have_rules_of_their_own() {
     let jobs = |change: fn(&mut Rules), facts: fn(&mut Facts)| decided(change, facts).jobs.rule;
     assert_eq!(jobs(|_| {}, |_| {}), Rule::Idle);
     assert_eq!(jobs(|rules| rules.compute = false, |_| {}), Rule::Off);
-    assert_eq!(jobs(|rules| rules.snooze_until = Some(u64::MAX), |_| {}), Rule::Snoozed);
+    assert_eq!(jobs(|_| {}, |facts| facts.snooze_until = Some(u64::MAX)), Rule::Snoozed);
     assert_eq!(jobs(|rules| rules.mining = false, |_| {}), Rule::Idle);
     let typing: fn(&mut Facts) = |facts| facts.input_idle_s = Some(1);
     assert_eq!(jobs(|_| {}, typing), Rule::Idle);
