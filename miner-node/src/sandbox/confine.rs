@@ -38,6 +38,8 @@ pub(super) struct Confinement {
     pub(super) as_root: bool,
     /// What has to come before bubblewrap on the command line.
     pub(super) prefix: Vec<OsString>,
+    /// The processors of the run; empty: those of all jobs.
+    pub(super) processors: Vec<usize>,
     group: Option<Group>,
     memory_bytes: Option<u64>,
     tenant: Option<Tenant>,
@@ -92,7 +94,16 @@ impl Sandbox {
             (Vec::new(), Some(rlimits))
         };
         let memory_bytes = command.limits.memory_bytes;
-        Ok(Confinement { isolation, as_root, prefix, group, memory_bytes, tenant, rlimits })
+        Ok(Confinement {
+            isolation,
+            as_root,
+            prefix,
+            processors: places.processors.clone(),
+            group,
+            memory_bytes,
+            tenant,
+            rlimits,
+        })
     }
 }
 
@@ -103,6 +114,7 @@ impl Confinement {
             isolation: Isolation::default(),
             as_root: false,
             prefix: Vec::new(),
+            processors: Vec::new(),
             group: None,
             memory_bytes: None,
             tenant: None,

@@ -14,7 +14,7 @@ use std::thread;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{getpriority_process, setpriority_process};
-use rustix::thread::{CpuSet, gettid, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -35,6 +35,7 @@ struct Request {
     stdin: Option<OwnedFd>,
     user: Option<User>,
     visit: Option<Visit>,
+    processors: Vec<usize>,
     runtime: Handle,
     reply: oneshot::Sender<io::Result<Child>>,
 }
@@ -49,8 +50,9 @@ impl Launcher {
             if let Err(error) = give_way(&tools, &policy) {
                 warn!(event = "no_priority", "priority and affinity of jobs: {error}");
             }
+            let usual = sched_getaffinity(None);
             for mut request in incoming {
-                let child = launch(&mut request);
+                let child = on_processors(&usual, &mut request);
                 // Nobody waits any more: dropping the child kills it.
                 let _ = request.reply.send(child);
             }
@@ -72,7 +74,8 @@ impl Launcher {
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the launcher thread has ended");
         let runtime = Handle::current();
-        let request = Request { line, inherited, stdin, user, visit, runtime, reply };
+        let processors = confinement.processors.clone();
+        let request = Request { line, inherited, stdin, user, visit, processors, runtime, reply };
         self.requests.send(request).map_err(|_| gone())?;
         child.await.map_err(|_| gone())?
     }
@@ -84,17 +87,34 @@ fn give_way(tools: &Tools, policy: &Policy) -> io::Result<()> {
     let nice = i32::from(policy.nice).max(getpriority_process(None)?);
     setpriority_process(None, nice)?;
     if !policy.processors.is_empty() {
-        let mut set = CpuSet::new();
-        for processor in policy.processors.iter().filter(|number| **number < CpuSet::MAX_CPU) {
-            set.set(*processor);
-        }
-        sched_setaffinity(None, &set)?;
+        sched_setaffinity(None, &set_of(&policy.processors))?;
     }
     let class: &[&str] = match policy.disk_turn {
         DiskTurn::BestEffort => &["-c", "2", "-n", "6"],
         DiskTurn::Idle => &["-c", "3"],
     };
     ionice(&tools.ionice, class)
+}
+
+fn set_of(processors: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    for processor in processors.iter().filter(|number| **number < CpuSet::MAX_CPU) {
+        set.set(*processor);
+    }
+    set
+}
+
+/// Launches from the processors of the run, which its processes inherit, and goes back to the usual
+/// ones. A run that cannot be kept to them is not begun: something may be mined on the others.
+fn on_processors(usual: &rustix::io::Result<CpuSet>, request: &mut Request) -> io::Result<Child> {
+    if request.processors.is_empty() {
+        return launch(request);
+    }
+    let usual = usual.as_ref().map_err(|error| io::Error::from(*error))?;
+    sched_setaffinity(None, &set_of(&request.processors))?;
+    let child = launch(request);
+    sched_setaffinity(None, usual)?;
+    child
 }
 
 /// The kernel's call for it is in no safe library; the program is started once.

@@ -118,6 +118,8 @@ pub struct Places {
     pub door: Option<Door>,
     /// The GPU that it may use.
     pub gpu: Option<Gpu>,
+    /// The processors that it may use, by number; empty: those of all jobs.
+    pub processors: Vec<usize>,
 }
 
 impl Limits {
@@ -147,6 +149,7 @@ impl Places {
             stderr: directory.join("stderr.log"),
             door: None,
             gpu: None,
+            processors: Vec::new(),
         }
     }
 }

@@ -68,6 +68,7 @@ impl JobDir {
             stderr: self.stderr_log(),
             door: None,
             gpu: None,
+            processors: Vec::new(),
         }
     }
 

@@ -59,6 +59,7 @@ impl Case {
             stderr: path("stderr"),
             door: None,
             gpu: self.gpu.clone(),
+            processors: Vec::new(),
         }
     }
 
