@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod egress;
 pub mod energy;
 pub mod engines;
+pub mod facts;
 pub mod identity;
 pub mod inputs;
 pub mod leases;

@@ -128,7 +128,7 @@ impl Drop for Metered {
 }
 
 /// What was used between two looks at all counters, in joules.
-fn used(before: &[Vec<Option<Reading>>], now: &[Vec<Option<Reading>>]) -> f64 {
+pub(crate) fn used(before: &[Vec<Option<Reading>>], now: &[Vec<Option<Reading>>]) -> f64 {
     let pairs = before.iter().flatten().zip(now.iter().flatten());
     let microjoules = pairs.filter_map(|(before, now)| difference((*before)?, (*now)?));
     microjoules.map(|used| used as f64 / 1e6).sum()
