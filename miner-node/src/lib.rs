@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod runners;
 pub mod sandbox;
 pub mod servers;
+pub mod sharing;
 pub mod slots;
 pub mod telemetry;
 pub mod workdir;

@@ -45,10 +45,11 @@ impl Attempt<'_> {
         plan: &Plan,
         mode: SlotKind,
         gpu: Option<Gpu>,
+        processors: &[usize],
     ) -> Result<RunRecord, Abandoned> {
         self.enter(Phase::Running)?;
         let started_at = self.node.now();
-        let done = self.run_plan(plan, mode, gpu).await?;
+        let done = self.run_plan(plan, mode, gpu, processors).await?;
         let usage = done.usage;
         // An attempt runs once.
         let _ = self.used.set((usage, done.isolation.clone()));
@@ -86,12 +87,13 @@ impl Attempt<'_> {
         plan: &Plan,
         mode: SlotKind,
         gpu: Option<Gpu>,
+        processors: &[usize],
     ) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
         let metered = self.node.energy.begin();
         let run = async {
             let run = match plan {
-                Plan::Sandboxed(command) => self.run_program(command, gpu).await,
+                Plan::Sandboxed(command) => self.run_program(command, gpu, processors).await,
                 Plan::Contained(container) => self.run_container(container).await,
                 Plan::Call(call) => self.call(call).await,
             };
@@ -142,10 +144,16 @@ impl Attempt<'_> {
         sum.checked_div(looks)
     }
 
-    async fn run_program(&self, command: &Command, gpu: Option<Gpu>) -> Result<Done, Abandoned> {
+    async fn run_program(
+        &self,
+        command: &Command,
+        gpu: Option<Gpu>,
+        processors: &[usize],
+    ) -> Result<Done, Abandoned> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
-        let mut places = Places { gpu, ..self.dir.places() };
+        let processors = processors.to_vec();
+        let mut places = Places { gpu, processors, ..self.dir.places() };
         let way = self.way_out(&mut places)?;
         let ended = CancellationToken::new();
         let run = async {

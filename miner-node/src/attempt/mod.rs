@@ -25,6 +25,7 @@ use crate::node::Node;
 use crate::outbox::Settled;
 use crate::runners::{JobFacts, Plan, Refusal};
 use crate::sandbox::{Gpu, Usage};
+use crate::sharing::Claim;
 use crate::slots::Slot;
 use crate::workdir::{JobDir, Phase, RunRecord, State, write_json};
 
@@ -68,6 +69,8 @@ pub struct Attempt<'a> {
     job: Job,
     dir: JobDir,
     held: Arc<Held>,
+    /// What it has of the machine; given back when its run is over.
+    claim: Option<Claim>,
     /// What its run used, and under which isolation, once that is over.
     used: OnceLock<(Usage, String)>,
     _over: DropGuard,
@@ -78,16 +81,16 @@ impl<'a> Attempt<'a> {
     ///
     /// # Errors
     /// Where its directory cannot be made.
-    pub fn begin(node: &'a Node, job: Job, held: Arc<Held>) -> io::Result<Self> {
+    pub fn begin(node: &'a Node, job: Job, held: Arc<Held>, claim: Claim) -> io::Result<Self> {
         node.outbox.forget(job.id);
         let dir = node.workspace.create(&job, node.now())?;
-        Ok(Self::resume(node, job, dir, held))
+        Ok(Self { claim: Some(claim), ..Self::resume(node, job, dir, held) })
     }
 
     /// At a job whose program had ended well when the node was interrupted.
     pub fn resume(node: &'a Node, job: Job, dir: JobDir, held: Arc<Held>) -> Self {
         let over = held.over.clone().drop_guard();
-        Self { node, job, dir, held, used: OnceLock::new(), _over: over }
+        Self { node, job, dir, held, claim: None, used: OnceLock::new(), _over: over }
     }
 
     /// Works the job off. The receiver learns what became of the report; `None` where there is
@@ -107,8 +110,15 @@ impl<'a> Attempt<'a> {
     }
 
     async fn work_off(&mut self) -> Result<Proof, Abandoned> {
+        let claim = self.claim.take();
         let plan = self.plan()?;
-        self.acknowledge().await?;
+        let parking = async {
+            if let Some(claim) = &claim {
+                claim.parked().await;
+            }
+        };
+        let (acknowledged, ()) = tokio::join!(self.acknowledge(), parking);
+        acknowledged?;
         let mode = self.node.mode(&self.job);
         info!(
             event = "job_start", job_id = %self.job.id, mode = %mode, workload = %self.job.workload,
@@ -117,9 +127,15 @@ impl<'a> Attempt<'a> {
         let slot = self.slot().await?;
         let gpu = self.gpu(&plan, &slot)?;
         self.fetch_inputs().await?;
-        let record = self.execute(&plan, mode, gpu).await?;
+        let processors = claim.as_ref().map_or(&[][..], Claim::processors);
+        let record = self.execute(&plan, mode, gpu, processors).await?;
+        // Mining goes on while the result is on its way.
+        drop(claim);
         self.upload(&record.artifacts).await?;
-        Ok(self.proof(&record))
+        let proof = self.proof(&record);
+        let price = proof.receipt.as_ref().map(|receipt| receipt.price);
+        self.node.sharing.earned(price, Duration::from_micros(record.wall_micros));
+        Ok(proof)
     }
 
     /// Asks the owner's rules and the runners, before anything is started or fetched.

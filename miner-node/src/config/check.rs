@@ -16,6 +16,11 @@ const MAX_WAIT_S: u32 = 30;
 /// The first rule that is broken.
 pub fn check(loaded: &mut Loaded) -> Result<(), ConfigError> {
     let config = &loaded.config;
+    if let Err(problem) = config.mining.policy.check() {
+        let path = format!("mining.policy.{}", problem.key);
+        let origin = loaded.origin(&path).clone();
+        return Err(ConfigError::Value { key: path, origin, message: problem.message.to_owned() });
+    }
     for (path, broken, message) in rules(config) {
         if broken {
             let origin = loaded.origin(path).clone();
@@ -110,6 +115,11 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
             "runners.python.task_paths",
             config.runners.python.task_paths.iter().any(|path| relative(path)),
             "must be absolute paths",
+        ),
+        (
+            "listen.token_file",
+            config.listen.token_file.as_deref().is_some_and(relative),
+            "must be an absolute path",
         ),
         ("egress.max_mb", config.egress.max_mb == 0, "must be at least 1"),
         ("accept.min_price", accept.min_price.is_negative(), "must not be negative"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ::mining::Algorithm;
+use ::mining::policy::Rules;
 use ::mining::pool::{self, Address, BadAddress, BadFingerprint};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub struct Mining {
     pub light: bool,
     /// The owner's XMRig.
     pub xmrig: Xmrig,
+    /// When, and with how much.
+    pub policy: Rules,
 }
 
 /// What mines.

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod error;
 pub mod grammar;
 pub mod keys;
+pub mod listen;
 pub mod load;
 pub mod logging;
 pub mod mining;
@@ -38,6 +39,7 @@ pub use base_url::BaseUrl;
 pub use coordinator::{Backoff, Coordinator, Heartbeat, Poll};
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use listen::{Listen, ListenAddress};
 pub use load::{Loaded, Places, load};
 pub use logging::{LogFormat, LogLevel, Logging};
 pub use mining::Mining;
@@ -89,6 +91,8 @@ pub struct Config {
     pub accept: Accept,
     /// What idle processors mine.
     pub mining: Mining,
+    /// Where the node tells about itself.
+    pub listen: Listen,
 }
 
 /// Whether GPUs are used (`ACCEL_MODE`).

@@ -12,11 +12,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub mod heartbeat;
+pub mod idle_miner;
 pub mod janitor;
 pub mod reporter;
 pub mod servers;
 pub mod worker;
 
+use crate::facts::Observer;
 use crate::node::{Node, NodeError};
 use crate::recovery;
 
@@ -89,7 +91,9 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let id = &node.identity.node_id;
     info!(event = "boot", "[BOOT] AITBC miner starting (id={id})");
     if options.standalone {
-        stop.drain.cancelled().await;
+        let end = stop.drain.clone();
+        let sharing = Arc::clone(&node.sharing);
+        idle_miner::run(sharing, Observer::of_machine(), end).await;
         return Ok(Outcome::Good);
     }
     if options.once && node.capabilities().runners.is_empty() {
@@ -103,6 +107,8 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let mut reporter = tokio::spawn(reporter::run(Arc::clone(&node), end.clone()));
     let mut janitor = tokio::spawn(janitor::run(Arc::clone(&node), end.clone()));
     let mut servers = tokio::spawn(servers::run(Arc::clone(&node), end.clone()));
+    let sharing = Arc::clone(&node.sharing);
+    let mut miner = tokio::spawn(idle_miner::run(sharing, Observer::of_machine(), end.clone()));
     let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
     let mut worker = tokio::spawn(worker);
     let outcome = tokio::select! {
@@ -111,6 +117,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         _ = &mut reporter => return Err(NodeError::LoopEnded("reporter")),
         _ = &mut janitor => return Err(NodeError::LoopEnded("janitor")),
         _ = &mut servers => return Err(NodeError::LoopEnded("servers")),
+        _ = &mut miner => return Err(NodeError::LoopEnded("idle miner")),
     };
     deliver_the_rest(&node, &stop).await;
     end.cancel();
@@ -119,6 +126,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         ("reporter", reporter.await),
         ("janitor", janitor.await),
         ("servers", servers.await),
+        ("idle miner", miner.await),
     ] {
         ended.map_err(|_| NodeError::LoopEnded(name))?;
     }

@@ -81,6 +81,8 @@ impl Worker {
         let offers = || !self.node.capabilities().runners.is_empty();
         // Both wait for ever at worst: until the coordinator is there, until a job has ended.
         let may_work = standing.wait_for(|standing| standing.may_work() && offers()).await.is_ok();
+        // The owner's rules, or mining's turn.
+        self.node.sharing.opened().await;
         let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
             return std::future::pending().await;
         };
@@ -120,6 +122,7 @@ impl Worker {
         }
         let poll = &node.config.poll;
         let wait = Duration::from_secs(poll.wait_s.min(30).into());
+        let wait = node.sharing.longest_question().map_or(wait, |longest| wait.min(longest));
         let asked = Instant::now();
         // The place in hand is free as well.
         let slots = node.slots.free().saturating_add(1);
@@ -160,6 +163,8 @@ impl Worker {
     fn start(&self, job: Job, place: Place) {
         let (node, ended) = (Arc::clone(&self.node), self.ended.clone());
         let stumbles = Arc::clone(&self.stumbles);
+        // First of all: until this returns, mining threads have the job's processors.
+        let claim = node.sharing.claim(&job);
         let (held, older) = node.leases.take(&job);
         node.heartbeat_wake.notify_one();
         self.crew.spawn(async move {
@@ -168,7 +173,7 @@ impl Worker {
                 // Two attempts at one job must not share its directory.
                 older.over.cancelled().await;
             }
-            let settled = match Attempt::begin(&node, job, Arc::clone(&held)) {
+            let settled = match Attempt::begin(&node, job, Arc::clone(&held), claim) {
                 Ok(attempt) => {
                     stumbles.store(0, Ordering::Relaxed);
                     attempt.run().await

@@ -23,12 +23,14 @@ use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
 use crate::egress::{Egress, Internet, Rules};
 use crate::energy::Meter;
+use crate::facts::usable_processors;
 use crate::identity::Identity;
 use crate::inputs::InputCache;
 use crate::leases::Leases;
 use crate::outbox::Outbox;
 use crate::runners::{Offer, Runners};
 use crate::sandbox::Sandbox;
+use crate::sharing::Sharing;
 use crate::slots::Slots;
 use crate::workdir::{Workspace, WorkspaceError};
 use complaints::Told;
@@ -36,6 +38,9 @@ use start::{complain_of_server, isolate, try_runners};
 
 /// A difference between our clock and the coordinator's that may be the network's.
 const HARMLESS_SKEW_MICROS: i64 = 2_000_000;
+
+/// What its owner changed while it ran, in the state directory.
+const CONTROLS_FILE: &str = "controls.json";
 
 /// Why a node cannot run, or stopped running.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +91,8 @@ pub struct Node {
     pub runners: Runners,
     /// How many it runs at once.
     pub slots: Slots,
+    /// What of the machine they and mining have.
+    pub sharing: Arc<Sharing>,
     /// Which it holds.
     pub leases: Leases,
     /// What it has to report.
@@ -176,6 +183,14 @@ impl Node {
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
         let rules = Rules::new(config.egress.allow.clone());
         let egress = Egress::new(rules, Internet, config.egress.max_mb);
+        let for_jobs = config.sandbox.cpu_affinity.as_ref();
+        let sharing = Sharing::new(
+            &config.mining.policy,
+            config.state_dir().join(CONTROLS_FILE),
+            &usable_processors(),
+            for_jobs.map_or(&[], |processors| processors.numbers()),
+            plan.cpu,
+        );
         let gpus = offered_gpus(&probe, &offer).cloned().collect();
         let audit = Audit::new(config.state_dir());
         audit.started(clock::now(), &config, &identity);
@@ -194,6 +209,7 @@ impl Node {
             capabilities: RwLock::new(Arc::new(capabilities)),
             offer,
             slots: Slots::new(plan, gpus),
+            sharing: Arc::new(sharing),
             leases: Leases::default(),
             outbox: Outbox::default(),
             standing: watch::Sender::default(),

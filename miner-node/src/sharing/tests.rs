@@ -1,0 +1,172 @@
+//! Jobs come and go beside an engine that writes down what it was allowed.
+
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use mining::engine::{Hashrate, Phase, Shares};
+use serde_json::json;
+
+use super::*;
+use crate::runners::tests::job;
+
+/// An engine of paper.
+#[derive(Default)]
+struct Paper {
+    allowed: Mutex<Vec<Allowance>>,
+    busy: AtomicUsize,
+    held: AtomicU64,
+}
+
+impl Engine for Paper {
+    fn allow(&self, allowance: &Allowance) {
+        self.allowed.lock().unwrap().push(allowance.clone());
+    }
+
+    fn busy_threads(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            engine: "native",
+            algorithm: None,
+            phase: Phase::Mining,
+            threads: self.busy_threads(),
+            threads_most: 4,
+            hashrate: Hashrate::default(),
+            hashes: 0,
+            shares: Shares::default(),
+            pool: None,
+            memory_bytes: self.held.load(Ordering::Relaxed),
+            datasets_built: 1,
+            dataset_took: None,
+            in_force: "paper".to_owned(),
+        }
+    }
+}
+
+impl Paper {
+    fn last(&self) -> Allowance {
+        self.allowed.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+const PROCESSORS: [usize; 4] = [0, 1, 2, 3];
+
+fn shared(root: &Path, rules: &Rules, slots: u32) -> (Arc<Sharing>, Arc<Paper>) {
+    let kept = root.join("controls.json");
+    let sharing = Arc::new(Sharing::new(rules, kept, &PROCESSORS, &[], slots));
+    let paper = Arc::new(Paper { held: AtomicU64::new(2336 << 20), ..Paper::default() });
+    sharing.employ(Arc::clone(&paper) as Arc<dyn Engine>);
+    (sharing, paper)
+}
+
+fn facts() -> Facts {
+    Facts { processors: PROCESSORS.to_vec(), available_mb: Some(8000), ..Facts::default() }
+}
+
+/// Rules that mind nobody.
+fn free() -> Rules {
+    Rules { busy_pct: 100, quantum_s: 0, ..Rules::default() }
+}
+
+#[tokio::test]
+async fn a_job_has_its_processors_at_once_and_mining_has_them_back() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(facts());
+    assert_eq!(paper.last().processors, [0, 1, 2, 3]);
+    let first = sharing.claim(&job("hash"));
+    assert_eq!((first.processors(), paper.last().processors), (&[3][..], vec![0, 1, 2]));
+    let mut wide = job("hash");
+    wide.requirements.cpu_threads = Some(2);
+    let second = sharing.claim(&wide);
+    assert_eq!((second.processors(), paper.last().processors), (&[1, 2][..], vec![0]));
+    drop(first);
+    assert_eq!(paper.last().processors, [0, 3]);
+    drop(second);
+    assert_eq!((paper.last().threads, paper.last().give_memory_back), (4, false));
+}
+
+#[tokio::test]
+async fn priorities_say_who_yields() {
+    let root = tempfile::tempdir().unwrap();
+    let rules = Rules { low_priority: Some(2), ..free() };
+    let (sharing, paper) = shared(root.path(), &rules, 1);
+    sharing.look(facts());
+    let with = |priority| {
+        let mut job = job("hash");
+        job.priority = priority;
+        let claim = sharing.claim(&job);
+        (claim.processors().len(), paper.last().threads)
+    };
+    // A low one is left a single processor, a usual one its slot's share, a critical one everything.
+    assert_eq!((with(1), with(5), with(9)), ((1, 3), (4, 0), (4, 0)));
+    let rules = json!({"job_threads": 1});
+    sharing.change(rules.as_object().unwrap()).unwrap();
+    assert_eq!((with(5), with(9)), ((1, 3), (1, 0)));
+}
+
+#[tokio::test]
+async fn memory_goes_where_a_job_states_its_need() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(Facts { available_mb: Some(3000), ..facts() });
+    let mut large = job("hash");
+    large.limits.ram_mb = Some(2800);
+    let claim = sharing.claim(&large);
+    assert_eq!((paper.last().threads, paper.last().give_memory_back), (0, true));
+    paper.held.store(0, Ordering::Relaxed);
+    assert!(claim.parked().await.is_some());
+    sharing.look(Facts { available_mb: Some(5300), ..facts() });
+    assert_eq!((paper.last().threads, paper.last().give_memory_back), (0, true));
+    drop(claim);
+    assert_eq!((paper.last().threads, paper.last().give_memory_back), (4, false));
+}
+
+#[tokio::test]
+async fn a_job_waits_for_threads_to_let_go_but_not_for_ever() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(facts());
+    paper.busy.store(4, Ordering::Relaxed);
+    let claim = sharing.claim(&job("hash"));
+    let parked = tokio::spawn(async move { claim.parked().await });
+    tokio::task::yield_now().await;
+    paper.busy.store(3, Ordering::Relaxed);
+    assert!(parked.await.unwrap().is_some());
+    assert_eq!(sharing.standing().preemptions, 1);
+    // Where nothing was mined, there is nothing to wait for.
+    sharing.change(json!({"mining": false}).as_object().unwrap()).unwrap();
+    assert_eq!(sharing.claim(&job("hash")).parked().await, None);
+    assert_eq!(sharing.claim(&job("hash")).processors(), PROCESSORS);
+}
+
+#[tokio::test]
+async fn controls_are_obeyed_at_once_and_outlast_the_node() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(facts());
+    let change = |changes: serde_json::Value| sharing.change(changes.as_object().unwrap());
+    change(json!({"cpu_pct": 50})).unwrap();
+    assert_eq!(paper.last().threads, 2);
+    change(json!({"snooze_until": FOR_EVER})).unwrap();
+    assert_eq!((paper.last().threads, *sharing.open.borrow()), (0, false));
+    change(json!({"snooze_until": null, "compute": false})).unwrap();
+    assert_eq!((paper.last().threads, *sharing.open.borrow()), (2, false));
+    assert!(change(json!({"cpu_pct": 500, "compute": true})).is_err());
+    let shown = sharing.controls();
+    let (again, _) = shared(root.path(), &free(), 4);
+    assert_eq!(again.controls(), shown);
+    assert_eq!((&shown["cpu_pct"], &shown["compute"]), (&json!(50), &json!(false)));
+}
+
+#[tokio::test]
+async fn without_an_engine_nothing_is_kept_apart() {
+    let root = tempfile::tempdir().unwrap();
+    let kept = root.path().join("controls.json");
+    let sharing = Arc::new(Sharing::new(&free(), kept, &PROCESSORS, &[1, 2, 9], 1));
+    sharing.look(facts());
+    assert_eq!(sharing.claim(&job("hash")).processors(), [1, 2]);
+    sharing.opened().await;
+}
