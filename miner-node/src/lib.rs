@@ -17,6 +17,7 @@ pub mod facts;
 pub mod identity;
 pub mod inputs;
 pub mod leases;
+pub mod listener;
 pub mod loops;
 pub mod metrics;
 pub mod node;

@@ -16,12 +16,15 @@ use crate::sandbox::door;
 
 mod allowlist_command;
 mod config_command;
+mod ctl;
 mod keygen;
 mod mine;
+mod owner;
 mod pow;
 mod probe;
 mod receipt;
 mod run;
+mod why;
 
 /// The work could not be done.
 pub const FAILED: u8 = 1;
@@ -101,6 +104,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say why a running node mines, or does not, and takes jobs, or does not
+    Why(why::Why),
+    /// Show or change a running node's rules: pause, resume, set cpu_pct=50
+    Ctl(ctl::Ctl),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config_command::Config),
@@ -209,6 +216,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.main(&flags),
         Command::Probe { json } => probe::main(&flags, json),
         Command::Doctor { json } => crate::doctor::main(flags.load(), json),
+        Command::Why(why) => why.main(&flags),
+        Command::Ctl(ctl) => ctl.main(&flags),
         Command::Config(command) => command.main(&flags),
         Command::Allowlist(command) => command.main(&flags),
         Command::Keygen(keygen) => keygen.main(&flags),

@@ -1,17 +1,19 @@
 //! `run`: the node itself.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::runtime::{Builder, Runtime};
+use mining::Notice;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{FAILED, Flags, USAGE, complain};
 use crate::config::{Config, Environment, Loaded};
 use crate::identity::{self, Identity, IdentityError};
 use crate::loops::{self, Options, Outcome, Stop};
 use crate::node::{Node, NodeError};
-use crate::{clock, private, telemetry};
+use crate::{clock, engines, private, telemetry};
 
 /// How long threads that wait for a driver or a disk may keep the process from ending.
 const LAST_THREADS: Duration = Duration::from_secs(2);
@@ -95,5 +97,35 @@ async fn work(config: Config, identity: Identity, options: Options) -> Result<Ou
     let executable =
         std::env::current_exe().map_err(|source| NodeError::Io { what: "own program", source })?;
     let node = Node::start(config, identity, executable).await?;
+    if node.config.mining.enabled {
+        mine(&node);
+    }
     loops::run(node, options, stop).await
+}
+
+/// Has the engine of the configuration mine whenever the owner's rules allow it. A node that cannot
+/// mine still works.
+fn mine(node: &Node) {
+    let listener = Arc::new(tell);
+    let seed = u64::from(node.random_u32());
+    match engines::start(&node.config.mining, listener, seed, &Handle::current()) {
+        Ok(engine) => node.sharing.employ(Arc::from(engine)),
+        Err(error) => tracing::error!(event = "no_mining", "nothing is mined: {error}"),
+    }
+}
+
+/// What the engine tells, in the log.
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::Warning { .. } | Notice::Disconnected { .. } => {
+            tracing::warn!(event = "mining", "[MINE] {notice}");
+        }
+        Notice::Share { .. } | Notice::Job { .. } | Notice::Dataset { .. } => {
+            tracing::debug!(event = "mining", "[MINE] {notice}");
+        }
+        Notice::Connected { .. }
+        | Notice::Preparing { .. }
+        | Notice::Ready { .. }
+        | Notice::GivenBack => tracing::info!(event = "mining", "[MINE] {notice}"),
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::miner::{Heartbeat, HeartbeatReply, MinerStatus};
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -146,9 +146,22 @@ async fn heartbeat(node: &Node) -> Heartbeat {
         queue_len: Some(node.slots.waiting()),
         active_jobs: node.leases.active(),
         metrics,
-        mining: Map::new(),
+        mining: mining(node),
         capabilities: None,
     }
+}
+
+/// What is mined, as far as something is.
+fn mining(node: &Node) -> Map<String, Value> {
+    let Some(status) = node.sharing.engine().map(|engine| engine.status()) else {
+        return Map::new();
+    };
+    let rate = status.hashrate.minute.or(status.hashrate.ten_secs);
+    let told = json!({
+        "algo": status.algorithm, "hashrate": rate,
+        "accepted": status.shares.accepted, "rejected": status.shares.rejected,
+    });
+    told.as_object().cloned().unwrap_or_default()
 }
 
 /// The owner's interval; longer if the coordinator wants that of idle nodes, shorter if a lease

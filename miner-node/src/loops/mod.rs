@@ -19,6 +19,7 @@ pub mod servers;
 pub mod worker;
 
 use crate::facts::Observer;
+use crate::listener;
 use crate::node::{Node, NodeError};
 use crate::recovery;
 
@@ -93,7 +94,9 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     if options.standalone {
         let end = stop.drain.clone();
         let sharing = Arc::clone(&node.sharing);
+        let listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
         idle_miner::run(sharing, Observer::of_machine(), end).await;
+        listener.await.map_err(|_| NodeError::LoopEnded("listener"))?;
         return Ok(Outcome::Good);
     }
     if options.once && node.capabilities().runners.is_empty() {
@@ -109,6 +112,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let mut servers = tokio::spawn(servers::run(Arc::clone(&node), end.clone()));
     let sharing = Arc::clone(&node.sharing);
     let mut miner = tokio::spawn(idle_miner::run(sharing, Observer::of_machine(), end.clone()));
+    let mut listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
     let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
     let mut worker = tokio::spawn(worker);
     let outcome = tokio::select! {
@@ -117,6 +121,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         _ = &mut reporter => return Err(NodeError::LoopEnded("reporter")),
         _ = &mut janitor => return Err(NodeError::LoopEnded("janitor")),
         _ = &mut servers => return Err(NodeError::LoopEnded("servers")),
+        _ = &mut listener => return Err(NodeError::LoopEnded("listener")),
         _ = &mut miner => return Err(NodeError::LoopEnded("idle miner")),
     };
     deliver_the_rest(&node, &stop).await;
@@ -127,6 +132,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         ("janitor", janitor.await),
         ("servers", servers.await),
         ("idle miner", miner.await),
+        ("listener", listener.await),
     ] {
         ended.map_err(|_| NodeError::LoopEnded(name))?;
     }

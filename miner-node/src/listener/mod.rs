@@ -1,0 +1,107 @@
+//! Where the node tells about itself and takes its owner's wishes: always by a socket in its state
+//! directory, which nobody else may open, and at an address of this machine if the owner wants one.
+//!
+//! What is told and changed lives elsewhere; here is who may ask, and how.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+mod guard;
+mod metrics;
+mod routes;
+mod view;
+
+pub use guard::Access;
+pub use routes::router;
+pub use view::{View, Work};
+
+use crate::config::{Config, ListenAddress, Secret};
+use crate::node::Node;
+
+/// The owner's way in, in the state directory.
+const SOCKET: &str = "control.sock";
+
+/// Where the owner's way in is.
+pub fn socket_path(config: &Config) -> PathBuf {
+    config.state_dir().join(SOCKET)
+}
+
+/// Serves until `end`. What cannot be served is told; the node works without it.
+pub async fn run(node: Arc<Node>, end: CancellationToken) {
+    tokio::join!(for_owner(&node, &end), at_address(&node, &end));
+}
+
+async fn for_owner(node: &Arc<Node>, end: &CancellationToken) {
+    let path = socket_path(&node.config);
+    if let Err(error) = serve_unix(&path, router(Arc::clone(node), Access::Owner), end).await {
+        let path = path.display();
+        warn!(event = "no_control", "{path}: {error}; miner-node ctl and why will not work");
+        end.cancelled().await;
+    }
+}
+
+async fn at_address(node: &Arc<Node>, end: &CancellationToken) {
+    let listen = &node.config.listen;
+    let Some(address) = &listen.address else { return end.cancelled().await };
+    let token = listen.token_file.as_deref().and_then(|path| match Secret::read(path) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            let path = path.display();
+            warn!(event = "no_token", "{path}: {error}; nothing can be changed at {address}");
+            None
+        }
+    });
+    let served = match address {
+        ListenAddress::Tcp(address) => {
+            serve_tcp(address, router(Arc::clone(node), Access::Port(token)), end).await
+        }
+        ListenAddress::Unix(path) => {
+            serve_unix(path, router(Arc::clone(node), Access::Socket(token)), end).await
+        }
+    };
+    if let Err(error) = served {
+        warn!(event = "not_listening", "{address}: {error}");
+        end.cancelled().await;
+    }
+}
+
+async fn serve_tcp(
+    address: &std::net::SocketAddr,
+    router: Router,
+    end: &CancellationToken,
+) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    info!(event = "listening", %address, "tells about itself at http://{address}");
+    axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await
+}
+
+async fn serve_unix(path: &Path, router: Router, end: &CancellationToken) -> io::Result<()> {
+    let listener = bind(path)?;
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await;
+    // Nobody shall knock at what is not there any more.
+    let _ = fs::remove_file(path);
+    served
+}
+
+/// A socket for its owner alone, in place of one that an earlier node left behind.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::other("is there already, and is no socket")),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // The directory lets nobody in meanwhile: it is the node's own.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

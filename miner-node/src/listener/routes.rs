@@ -1,0 +1,113 @@
+//! The routes: what is asked, in the words of the rooms that know it.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use protocol::ErrorCode;
+use protocol::error::{ErrorBody, ErrorDetail};
+use serde_json::{Map, Value, json};
+
+use super::guard::{self, Access};
+use super::metrics;
+use super::view::View;
+use crate::node::Node;
+use crate::sharing::ControlError;
+
+/// No wish of an owner is longer, in bytes.
+const LONGEST_BODY: usize = 64 << 10;
+
+/// All routes, for those who come by `access`.
+pub fn router(node: Arc<Node>, access: Access) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .route("/v1/why", get(why))
+        .route("/v1/controls", get(controls).put(change))
+        .fallback(async || Refusal::new(ErrorCode::NotFound, "no such route"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(ErrorCode::MethodNotAllowed, "this route does not have that method")
+        })
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(from_fn_with_state(Arc::new(access), guard::check))
+        .layer(map_response(async |mut response: Response| {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }))
+        .with_state(node)
+}
+
+async fn healthz(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(
+        json!({"status": "ok", "node_id": node.identity.node_id, "version": env!("CARGO_PKG_VERSION")}),
+    )
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> Response {
+    let text = metrics::text(&View::of(&node));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn why(State(node): State<Arc<Node>>) -> Json<View> {
+    Json(View::of(&node))
+}
+
+async fn controls(State(node): State<Arc<Node>>) -> Json<Map<String, Value>> {
+    Json(node.sharing.controls())
+}
+
+/// Changes what is named, leaves the rest, and answers as a `GET` would now.
+async fn change(
+    State(node): State<Arc<Node>>,
+    changes: Result<Json<Map<String, Value>>, JsonRejection>,
+) -> Result<Json<Map<String, Value>>, Refusal> {
+    let Json(changes) =
+        changes.map_err(|error| Refusal::new(ErrorCode::InvalidJson, error.body_text()))?;
+    // It is written to the disk before it is answered.
+    let changed = tokio::task::spawn_blocking(move || {
+        node.sharing.change(&changes).map(|()| node.sharing.controls())
+    });
+    let changed = changed
+        .await
+        .map_err(|_| Refusal::new(ErrorCode::Internal, "the change was not finished"))?;
+    Ok(Json(changed?))
+}
+
+/// A reply that says no.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        let code = match &error {
+            ControlError::Unknown { .. } | ControlError::Value { .. } => ErrorCode::InvalidParam,
+            ControlError::Unwritten { .. } => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status());
+        let code = self.code.as_str().to_owned();
+        let error = ErrorDetail { code, message: self.message, details: Map::new() };
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(ErrorBody { error }))
+            .into_response()
+    }
+}
