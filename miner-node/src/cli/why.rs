@@ -35,7 +35,9 @@ impl Why {
 fn words(view: &Value) -> String {
     let mut text = String::new();
     // Writing to a text cannot fail.
-    let mut line = |name: &str, what: &str| drop(writeln!(text, "{name:<8} {what}"));
+    let mut line = |name: &str, what: &str| {
+        let _ = writeln!(text, "{name:<8} {what}");
+    };
     let decision: Option<Decision> =
         serde_json::from_value(view["decision"].clone()).ok().flatten();
     let Some(decision) = decision else {

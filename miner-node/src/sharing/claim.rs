@@ -7,7 +7,7 @@ use mining::engine::Allowance;
 use mining::policy::Demand;
 use protocol::JobId;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{LONGEST_GIVING, LONGEST_PARKING, LOOK, Sharing, sleep};
 
@@ -51,10 +51,7 @@ impl Claim {
         let (Some(left), Some(engine)) = (&self.left, self.sharing.engine()) else { return None };
         while engine.busy_threads() > left.threads {
             if self.arrived.elapsed() > LONGEST_PARKING {
-                warn!(
-                    event = "not_parked",
-                    "mining threads do not let go; the job begins beside them"
-                );
+                debug!(event = "not_parked", "a mining thread has not let go yet");
                 break;
             }
             sleep(LOOK).await;

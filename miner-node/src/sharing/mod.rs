@@ -37,8 +37,11 @@ const CACHE_MB: u64 = 256;
 /// With less memory than this, in MiB, a dataset is never built.
 const LEAST_FOR_DATASET_MB: u64 = 3072;
 
-/// How long a job waits at most until mining threads have let go, and until memory came back.
-const LONGEST_PARKING: Duration = Duration::from_millis(500);
+/// How long a job waits at most until mining threads have let go: longer than a hash takes. A thread
+/// that needs longer is kept from its processor by others, and is in nobody's way.
+const LONGEST_PARKING: Duration = Duration::from_millis(100);
+
+/// The same until memory came back.
 const LONGEST_GIVING: Duration = Duration::from_secs(3);
 
 /// Pause between two looks at them.

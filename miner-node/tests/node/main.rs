@@ -12,6 +12,7 @@ mod endings;
 mod gpu;
 mod jobs;
 mod llm;
+mod mining;
 mod model_server;
 mod python;
 mod readme;
