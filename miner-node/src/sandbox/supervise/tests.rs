@@ -135,6 +135,23 @@ async fn limits_are_in_force_from_the_first_moment() {
 }
 
 #[tokio::test]
+async fn processors_of_one_run_are_not_those_of_the_next() {
+    let case = Case::sh("nproc; grep Cpus_allowed_list /proc/self/status");
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number)).collect();
+    let last = *all.last().unwrap();
+    let sandbox = Sandbox::new(Tools::find().unwrap(), &case.policy).unwrap();
+    let own = Places { processors: vec![last], ..case.places() };
+    sandbox.run(&case.command, &own, &case.interrupt).await.unwrap();
+    assert_eq!(case.stdout(), format!("1\nCpus_allowed_list:\t{last}\n"));
+    sandbox.run(&case.command, &case.places(), &case.interrupt).await.unwrap();
+    assert_eq!(case.stdout().lines().next(), Some(all.len().to_string().as_str()));
+    // Rather none than one on processors of others.
+    let gone = Places { processors: vec![CpuSet::MAX_CPU - 1], ..case.places() };
+    assert!(sandbox.run(&case.command, &gone, &case.interrupt).await.is_err());
+}
+
+#[tokio::test]
 async fn signals_have_their_own_ending() {
     assert_eq!(Case::sh("kill -SEGV $$").run().await.ending, Ending::Signaled(11));
 }
