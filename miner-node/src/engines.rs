@@ -10,7 +10,7 @@ use mining::xmrig::{Program, Which, Xmrig};
 use rand::{RngExt as _, rng};
 use tokio::runtime::Handle;
 
-use crate::config::mining::{BadPool, EngineKind};
+use crate::config::mining::{BadPool, EngineKind, PriorityKind};
 use crate::config::{Mining, Secret};
 
 /// Why there is no engine.
@@ -77,6 +77,7 @@ fn xmrig(mining: &Mining) -> Result<Which, NoEngine> {
                 directory: std::env::temp_dir().join(name),
                 pools,
                 threads: mining.threads.map(usize::from),
+                idle: mining.priority == PriorityKind::Idle,
                 donate_level: settings.donate_level,
             };
             Ok(Which::Started { program, token: word() })

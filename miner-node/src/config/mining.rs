@@ -27,10 +27,23 @@ pub struct Mining {
     pub pages: PagesKind,
     /// Never with a dataset: little memory, and slow.
     pub light: bool,
+    /// Who goes first where there is more to do than processors.
+    pub priority: PriorityKind,
     /// The owner's XMRig.
     pub xmrig: Xmrig,
     /// When, and with how much.
     pub policy: Rules,
+}
+
+/// Who goes first where there is more to do than processors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PriorityKind {
+    /// Everybody else.
+    #[default]
+    Idle,
+    /// Nobody.
+    Normal,
 }
 
 /// What mines.
@@ -165,7 +178,7 @@ impl Mining {
 
     /// What the native engine is told.
     pub fn native_settings(&self) -> ::mining::native::Settings {
-        use ::mining::native::Pages;
+        use ::mining::native::{Pages, Priority};
         ::mining::native::Settings {
             threads: self.threads.map(usize::from),
             pages: match self.pages {
@@ -175,6 +188,10 @@ impl Mining {
                 PagesKind::Small => Pages::Small,
             },
             light: self.light,
+            priority: match self.priority {
+                PriorityKind::Idle => Priority::Idle,
+                PriorityKind::Normal => Priority::Normal,
+            },
             ..Default::default()
         }
     }

@@ -65,7 +65,7 @@ pub(super) enum Goods {
 /// Begins it; a [`Message::Forged`] says what came of it.
 pub(super) fn start(order: Order, to: std::sync::mpsc::Sender<Message>) -> io::Result<()> {
     thread::Builder::new().name("forge".to_owned()).spawn(move || {
-        host::yield_to_all();
+        order.settings.priority.take();
         let stock = forge(&order);
         // Nobody waits for it any more: the engine has ended.
         let _ = to.send(Message::Forged(Box::new(Forged { order, stock })));

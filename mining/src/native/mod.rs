@@ -41,6 +41,27 @@ pub struct Settings {
     pub light: bool,
     /// Compiled programs are never writable and executable at once.
     pub secure: bool,
+    /// Whether everybody else goes first.
+    pub priority: Priority,
+}
+
+/// Who goes first where there is more to do than processors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Everybody else: mining gets what is left over, which may be nothing at all.
+    #[default]
+    Idle,
+    /// Nobody: for a machine that does nothing but mine.
+    Normal,
+}
+
+impl Priority {
+    /// Gives it to the calling thread.
+    fn take(self) {
+        if self == Self::Idle {
+            host::yield_to_all();
+        }
+    }
 }
 
 /// On what pages a dataset lies.
@@ -141,8 +162,9 @@ impl Native {
         let threads: Arc<[_]> = (0..lanes).map(|_| LaneThread::default()).collect();
         let (inbox, messages) = channel();
         let (entering, places) = (Arc::clone(&threads), pins.clone());
+        let priority = settings.priority;
         let hasher = Hasher::start(lanes, &inbox, move |lane| {
-            host::yield_to_all();
+            priority.take();
             entering[lane].enter();
             // A processor that went away meanwhile: then it runs anywhere.
             let _ = entering[lane].pin(places[lane]);

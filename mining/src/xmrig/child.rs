@@ -34,6 +34,8 @@ pub struct Program {
     pub pools: Vec<pool::Settings>,
     /// How many threads at most; `None`: as many as it finds right.
     pub threads: Option<usize>,
+    /// Whether everybody else goes first.
+    pub idle: bool,
     /// What it donates to its authors, in per cent.
     pub donate_level: u8,
 }
@@ -143,8 +145,8 @@ fn config(program: &Program, port: u16, token: &str) -> Value {
             "enabled": true, "host": "127.0.0.1", "port": port,
             "access-token": token, "restricted": false,
         },
-        // As our own threads: SCHED_IDLE and the lowest niceness.
-        "cpu": { "enabled": true, "priority": 0 },
+        // 0 is SCHED_IDLE and the lowest niceness, as for our own threads.
+        "cpu": { "enabled": true, "priority": program.idle.then_some(0) },
         "pools": pools,
     });
     if let Some(threads) = program.threads {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mining::engine::{Allowance, Engine, Phase};
-use mining::native::{Inbox, Native, Outlet, Settings};
+use mining::native::{Inbox, Native, Outlet, Priority, Settings};
 use mining::pool::{Event, Job, Solution, Verdict};
 use mining::randomx::{Cache, Machine, Mode};
 use mining::work::MONERO_NONCE_AT;
@@ -53,7 +53,9 @@ fn hand(settings: Settings) -> Hand {
 }
 
 fn light(threads: usize) -> Settings {
-    Settings { threads: Some(threads), light: true, ..Settings::default() }
+    // Not as it usually is: machines that run tests are busy.
+    let priority = Priority::Normal;
+    Settings { threads: Some(threads), light: true, priority, ..Settings::default() }
 }
 
 fn threads(threads: usize) -> Allowance {
@@ -217,7 +219,7 @@ fn when_all_nonces_are_tried_the_pool_is_asked_once() {
 
 #[test]
 fn building_a_dataset_is_interrupted_and_goes_on() {
-    let settings = Settings { threads: Some(2), ..Settings::default() };
+    let settings = Settings { light: false, ..light(2) };
     let hand = hand(settings);
     hand.engine.allow(&threads(2));
     hand.inbox.tell(Event::Job(job(1, 1, 1)));

@@ -201,6 +201,7 @@ fn one_that_ends_by_itself_is_begun_again_later() {
         directory: place.clone(),
         pools: vec![Settings::new(address, "WALLET")],
         threads: Some(2),
+        idle: true,
         donate_level: 1,
     };
     let (engine, notices) = engine(Which::Started { program, token: TOKEN.to_owned() });

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{FAILED, Flags, USAGE, complain};
 use crate::config::Mining;
-use crate::config::mining::{EngineKind, PagesKind, Pool};
+use crate::config::mining::{EngineKind, PagesKind, Pool, PriorityKind};
 use crate::engines;
 
 mod lines;
@@ -65,6 +65,9 @@ pub(super) struct Mine {
     /// Without a dataset: 256 MiB instead of 2.3 GiB, and slow
     #[arg(long)]
     light: bool,
+    /// Who goes first where there is more to do than processors
+    #[arg(long, value_name = "WHO")]
+    priority: Option<PriorityKind>,
     /// What mines
     #[arg(long, value_name = "NAME")]
     engine: Option<EngineKind>,
@@ -125,6 +128,7 @@ impl Mine {
         mining.threads = self.threads.or(mining.threads);
         mining.pages = self.pages.unwrap_or(mining.pages);
         mining.light |= self.light;
+        mining.priority = self.priority.unwrap_or(mining.priority);
         mining.engine = self.engine.unwrap_or(mining.engine);
         if self.xmrig.is_some() {
             mining.xmrig.path.clone_from(&self.xmrig);
