@@ -8,7 +8,7 @@ use super::forge::{Need, Seed};
 use crate::hasher::Source;
 use crate::randomx::{Builder, Dataset};
 
-const CACHE_BYTES: u64 = 256 << 20;
+pub(super) const CACHE_BYTES: u64 = 256 << 20;
 const DATASET_BYTES: u64 = 2080 << 20;
 
 /// What the lanes have, or will have.
@@ -65,9 +65,8 @@ impl Material {
 
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::None => 0,
-            Self::Forging(Need::RandomX(_)) => CACHE_BYTES,
-            Self::Forging(Need::GhostRider) => 0,
+            // What is being made is counted with the forge.
+            Self::None | Self::Forging(_) => 0,
             Self::Building(building) => CACHE_BYTES + written(&building.builder),
             Self::Ready { source, .. } => source_bytes(source),
         }
@@ -91,8 +90,7 @@ impl Next {
 
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::None | Self::Refused(..) => 0,
-            Self::Forging(_) => CACHE_BYTES,
+            Self::None | Self::Refused(..) | Self::Forging(_) => 0,
             Self::Building(_, ahead) => CACHE_BYTES + written(ahead.builder()),
             Self::Ready(..) => DATASET_BYTES,
         }

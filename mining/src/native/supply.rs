@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::ahead::Ahead;
 use super::board::Board;
 use super::forge::{self, FAST_NEEDS_BYTES, Forged, Goods, Need, Order, Seed, Stock};
-use super::material::{Building, Material, Next, source_bytes};
+use super::material::{Building, CACHE_BYTES, Material, Next, source_bytes};
 use super::{Common, Message, Pages, Settings};
 use crate::engine::Phase;
 use crate::ghostrider::Plans;
@@ -47,6 +47,9 @@ pub(super) struct Supply {
     retired: Option<(u64, Source)>,
     /// How each lane computes GhostRider.
     plans: Plans,
+    /// Whether the forge is at work: one order at a time, since each takes memory, and none can be
+    /// called back.
+    forging: bool,
     tested: Tested,
     /// Why it cannot go on, and since when.
     failed: Option<(String, Instant)>,
@@ -76,6 +79,7 @@ impl Supply {
             next: Next::None,
             retired: None,
             plans,
+            forging: false,
             tested: Tested::default(),
             failed: None,
             scarce_since: None,
@@ -146,6 +150,7 @@ impl Supply {
 
     /// What the forge has made.
     pub(super) fn take_in(&mut self, Forged { order, stock }: Forged) {
+        self.forging = false;
         let need = order.need;
         if let (true, Need::RandomX(seed)) = (order.ahead, need) {
             self.take_in_ahead(seed, stock);
@@ -232,7 +237,7 @@ impl Supply {
             self.replace(Material::None, None);
         }
         match &self.material {
-            Material::None if self.retired.is_none() => self.order(need),
+            Material::None if self.retired.is_none() && !self.forging => self.order(need),
             Material::None | Material::Forging(_) => {}
             Material::Building(_) => self.look(true),
             Material::Ready { .. } => {
@@ -243,8 +248,9 @@ impl Supply {
     }
 
     fn give_back(&mut self) {
-        if matches!(self.material, Material::None) && self.retired.is_none() {
-            if !self.gave_back {
+        let nothing = matches!(self.material, Material::None) && self.retired.is_none();
+        if nothing && matches!(self.next, Next::None) {
+            if !self.gave_back && !self.forging {
                 self.gave_back = true;
                 self.tell(&Notice::GivenBack);
             }
@@ -277,8 +283,9 @@ impl Supply {
             Need::GhostRider => self.tested.ghostrider,
         };
         let order = Order { need, settings: self.settings.clone(), ahead, test: !tested };
-        if let Err(error) = forge::start(order, self.inbox.clone()) {
-            self.failed(format!("cannot start a thread: {error}"));
+        match forge::start(order, self.inbox.clone()) {
+            Ok(()) => self.forging = true,
+            Err(error) => self.failed(format!("cannot start a thread: {error}")),
         }
     }
 
@@ -334,7 +341,7 @@ impl Supply {
             Next::Refused(of, since) if *of == next => since.elapsed() >= AGAIN,
             other => other.seed() != Some(&next),
         };
-        if again && self.material.is_fast() {
+        if again && self.material.is_fast() && !self.forging {
             self.next = Next::Forging(next);
             self.forge(Need::RandomX(next), true);
         }
@@ -366,7 +373,8 @@ impl Supply {
 
     pub(super) fn show(&self, board: &mut Board) {
         let retired = self.retired.as_ref().map_or(0, |(_, source)| source_bytes(source));
-        board.memory_bytes = self.material.bytes() + self.next.bytes() + retired;
+        let forge = if self.forging { CACHE_BYTES } else { 0 };
+        board.memory_bytes = self.material.bytes() + self.next.bytes() + retired + forge;
         (board.datasets_built, board.dataset_took) = (self.built, self.took);
         match &self.material {
             Material::Ready { source: Source::Fast(dataset), .. } => {

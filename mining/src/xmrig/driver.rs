@@ -12,6 +12,7 @@ use super::api::{Api, CallFailed};
 use super::child::Child;
 use super::{Shared, Which, processors};
 use crate::engine::{Allowance, Phase, Status};
+use crate::host;
 use crate::notice::{Listener, Notice};
 
 /// How often it is looked at.
@@ -31,6 +32,8 @@ pub(super) struct Driver {
     running: Option<Running>,
     /// When it may be started, and the pause after that.
     retry: (Instant, Duration),
+    /// How many threads it could use, as far as that is known.
+    most: usize,
     /// What was told last, so that it is told once.
     told: String,
 }
@@ -54,7 +57,24 @@ impl Driver {
         wanted: watch::Receiver<Allowance>,
     ) -> Self {
         let retry = (Instant::now(), RETRY.0);
-        Self { which, listener, shared, wanted, running: None, retry, told: String::new() }
+        let most = match &which {
+            Which::Started { program, .. } => {
+                program.threads.unwrap_or_else(|| host::for_mining().len())
+            }
+            Which::Running { .. } => 0,
+        };
+        let driver = Self {
+            which,
+            listener,
+            shared,
+            wanted,
+            running: None,
+            retry,
+            most,
+            told: String::new(),
+        };
+        driver.shared.set_status(driver.known());
+        driver
     }
 
     pub(super) async fn run(mut self) {
@@ -88,7 +108,7 @@ impl Driver {
     }
 
     fn known(&self) -> Status {
-        Status { in_force: String::new(), ..Status::unknown("xmrig") }
+        Status { threads_most: self.most, ..Status::unknown("xmrig") }
     }
 
     async fn keep(&mut self, allowance: &Allowance) -> Result<(), String> {
@@ -117,7 +137,9 @@ impl Driver {
         }
         match running.set(allowance, &self.shared).await {
             Ok(status) => {
-                self.shared.set_status(status);
+                // Before its first job it does not say.
+                self.most = if status.threads_most > 0 { status.threads_most } else { self.most };
+                self.shared.set_status(Status { threads_most: self.most, ..status });
                 Ok(())
             }
             // It has only just been started.
@@ -125,7 +147,7 @@ impl Driver {
                 if running.child.is_some() && running.since.elapsed() < START =>
             {
                 let phase = Phase::Preparing { done_permille: 0 };
-                self.shared.set_status(Status { phase, ..Status::unknown("xmrig") });
+                self.shared.set_status(Status { phase, ..self.known() });
                 sleep(LOOK / 5).await;
                 Ok(())
             }
@@ -139,7 +161,7 @@ impl Driver {
     /// Nothing to be started.
     fn rest(&self) -> Result<(), String> {
         self.shared.busy.store(0, Ordering::Release);
-        self.shared.set_status(Status { phase: Phase::Paused, ..Status::unknown("xmrig") });
+        self.shared.set_status(Status { phase: Phase::Paused, ..self.known() });
         Ok(())
     }
 
@@ -164,6 +186,8 @@ impl Driver {
             Which::Started { program, token } => {
                 let child = Child::start(program, token)
                     .map_err(|error| format!("{}: {error}", program.path.display()))?;
+                // It begins by itself.
+                self.shared.busy.store(self.most, Ordering::Release);
                 (child.url.clone(), token.clone(), Some(child))
             }
         };

@@ -149,8 +149,8 @@ impl Mine {
         // Sent to nobody once it is about to end.
         let listener = std::sync::Arc::new(move |notice: &Notice| drop(tell.send(notice.clone())));
         let engine = engines::start(mining, listener, rng().random(), runtime.handle())?;
-        let threads = engine.status().threads_most;
-        engine.allow(&Allowance { threads, ..Allowance::default() });
+        // As many as it has: an XMRig says only later how many that is.
+        engine.allow(&Allowance { threads: usize::MAX, ..Allowance::default() });
         let mut lines = Lines::new(self.json);
         let begun = Instant::now();
         let ended = runtime.block_on(self.watch(&*engine, notices, &mut lines));
