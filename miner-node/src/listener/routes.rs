@@ -1,6 +1,7 @@
 //! The routes: what is asked, in the words of the rooms that know it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -10,6 +11,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use mining::summary::About;
 use protocol::ErrorCode;
 use protocol::error::{ErrorBody, ErrorDetail};
 use serde_json::{Map, Value, json};
@@ -28,6 +30,7 @@ pub fn router(node: Arc<Node>, access: Access) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
+        .route("/2/summary", get(summary))
         .route("/v1/why", get(why))
         .route("/v1/controls", get(controls).put(change))
         .fallback(async || Refusal::new(ErrorCode::NotFound, "no such route"))
@@ -52,6 +55,21 @@ async fn healthz(State(node): State<Arc<Node>>) -> Json<Value> {
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
     let text = metrics::text(&View::of(&node));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// As XMRig tells it, for the dashboards that miners have.
+async fn summary(State(node): State<Arc<Node>>) -> Result<Json<Value>, Refusal> {
+    let Some(engine) = node.sharing.engine() else {
+        return Err(Refusal::new(ErrorCode::NotFound, "nothing mines here: mining.enabled"));
+    };
+    let name = node.identity.node_id.to_string();
+    let about = About {
+        id: name.clone(),
+        worker: name,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: Duration::from_millis(node.sharing.at_ms()),
+    };
+    Ok(Json(mining::summary::summary(&engine.status(), &about)))
 }
 
 async fn why(State(node): State<Arc<Node>>) -> Json<View> {

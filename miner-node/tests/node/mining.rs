@@ -229,6 +229,9 @@ async fn the_address_tells_everybody_here_and_obeys_the_token() {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     assert_eq!(ask(get("/healthz"), "").await.0, 200);
+    let (_, summary) = ask(get("/2/summary"), "").await;
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert!(summary["algo"] == "rx/0" && summary["id"] == "rig7", "{summary}");
     let (_, why) = ask(get("/v1/why"), "").await;
     let why: Value = serde_json::from_str(&why).unwrap();
     assert!(
