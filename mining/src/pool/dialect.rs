@@ -16,6 +16,9 @@ pub const LONGEST_LINE: usize = 64 << 10;
 /// How much of a stranger's text is kept, in characters.
 const LONGEST_TEXT: usize = 160;
 
+/// How much of a reason is kept, in characters: a stranger's text among words of ours.
+const LONGEST_REASON: usize = 400;
+
 /// How many shares are remembered, so that none is sent twice.
 const REMEMBERED: usize = 4096;
 
@@ -107,8 +110,9 @@ pub enum Wait {
 
 impl Fault {
     /// One after which the pool is tried again as usual.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), wait: Wait::Usual }
+    pub fn new(reason: impl AsRef<str>) -> Self {
+        // Whatever a stranger had a part in: it goes to terminals and logs.
+        Self { reason: plain(reason.as_ref(), LONGEST_REASON), wait: Wait::Usual }
     }
 }
 
@@ -189,8 +193,29 @@ impl From<Malformed> for Fault {
 
 /// A stranger's text, fit to be shown: cut, in one line.
 pub fn told(text: &str) -> String {
-    let plain = |letter: &char| !letter.is_control();
-    text.trim().chars().filter(plain).take(LONGEST_TEXT).collect()
+    plain(text, LONGEST_TEXT)
+}
+
+fn plain(text: &str, longest: usize) -> String {
+    let is_shown = |letter: &char| !letter.is_control() && !is_format(*letter);
+    text.trim().chars().filter(is_shown).take(longest).collect()
+}
+
+/// Whether a letter is not seen itself, but changes how others are: turns their order round, ends a
+/// line, hides. Of Unicode's classes Cf, Zl and Zp what a terminal may act on.
+const fn is_format(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Numbers of jobs. Clones count on together.
@@ -249,8 +274,19 @@ mod tests {
     #[test]
     fn a_strangers_text_is_cut_and_plain() {
         assert_eq!(told(" a\n\u{1b}[31mb\0 "), "a[31mb");
+        assert_eq!(
+            told("a\u{9b}2J\u{202e}b\u{2066}c\u{200b}d\u{feff}e\u{2028}f\u{e0041}"),
+            "a2Jbcdef"
+        );
         assert_eq!(told(&"é".repeat(1000)).chars().count(), LONGEST_TEXT);
         assert_eq!(Refusal::new(None, "\n").message, "no reason given");
+    }
+
+    #[test]
+    fn the_reason_of_an_end_is_cut_and_plain() {
+        let fault = Fault::new(format!("it says \u{1b}]0;{}", "x".repeat(60_000)));
+        assert!(fault.reason.starts_with("it says ]0;xx"), "{}", fault.reason);
+        assert_eq!(fault.reason.len(), LONGEST_REASON);
     }
 
     #[test]

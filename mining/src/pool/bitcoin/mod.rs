@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::dialect::{
     Dialect, Fault, Malformed, Numbers, Refusal, Request, Sent, Step, Submission, Wait, inspect,
+    told,
 };
 use super::settings::{Address, Settings};
 use super::{AGENT, Job, Solution, Verdict};
@@ -109,7 +110,10 @@ impl Session {
     fn authorized(outcome: Result<Value, Refusal>) -> Result<Vec<Step>, Fault> {
         match outcome.map_err(|refusal| refusal.fault("the login was refused"))? {
             Value::Bool(true) => Ok(Vec::new()),
-            other => Err(Fault::new(format!("the login was answered with {other}"))),
+            other => {
+                let other = told(&other.to_string());
+                Err(Fault::new(format!("the login was answered with {other}")))
+            }
         }
     }
 

@@ -85,6 +85,11 @@ fn after_the_subscription_comes_the_login() {
     assert_eq!(hear(&mut session, &json!({"id": 2, "result": true})).len(), 1);
     let refused = hear(&mut session, &json!({"id": 2, "result": false, "error": null}));
     assert!(fault(&refused).reason.contains("answered with false"));
+    // However long a pool talks.
+    let answer = format!("\u{1b}[2J\u{202e}{}", "x".repeat(60_000));
+    let reason = fault(&hear(&mut session, &json!({"id": 2, "result": answer}))).reason;
+    assert!(reason.starts_with("the login was answered with \""), "{reason}");
+    assert!(reason.len() < 400 && !reason.contains(['\u{1b}', '\u{202e}']), "{reason}");
 }
 
 #[test]
