@@ -3,7 +3,7 @@
 //! The miner puts the header together, and gets new nonces by counting up its part of the extra
 //! nonce. Source: the protocol as slush0 described it, and what XMRig says to Raptoreum's pools.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -59,6 +59,8 @@ pub struct Session {
     /// Those whose shares the pool takes, and the time that is sent with them.
     issued: VecDeque<(Job, [u8; 4])>,
     sent: Sent,
+    /// The numbers of the questions that are shares, until they are answered.
+    shares: HashSet<u64>,
 }
 
 /// What jobs are made of.
@@ -85,6 +87,7 @@ impl Session {
             next_second: 0,
             issued: VecDeque::new(),
             sent: Sent::default(),
+            shares: HashSet::new(),
         }
     }
 
@@ -101,20 +104,21 @@ impl Session {
             Some(extra_nonce.ok_or_else(|| Malformed::new("subscription", &result))?);
         let authorize =
             self.ask("mining.authorize", &json!([self.settings.user, self.settings.password]));
-        let extra = self.ask("mining.extranonce.subscribe", &json!([]));
-        // Pools that do not know it may well say nothing.
-        let extra = Request { id: None, ..extra };
-        Ok(vec![Step::Send(authorize), Step::Send(extra)])
+        Ok(vec![Step::Send(authorize)])
     }
 
-    fn authorized(outcome: Result<Value, Refusal>) -> Result<Vec<Step>, Fault> {
+    fn authorized(&mut self, outcome: Result<Value, Refusal>) -> Result<Vec<Step>, Fault> {
         match outcome.map_err(|refusal| refusal.fault("the login was refused"))? {
-            Value::Bool(true) => Ok(Vec::new()),
+            Value::Bool(true) => {}
             other => {
                 let other = told(&other.to_string());
-                Err(Fault::new(format!("the login was answered with {other}")))
+                return Err(Fault::new(format!("the login was answered with {other}")));
             }
         }
+        // Only now: some answer whoever is not logged in that they do not know him.
+        let extra = self.ask("mining.extranonce.subscribe", &json!([]));
+        // Pools that do not know the question may well say nothing.
+        Ok(vec![Step::Send(Request { id: None, ..extra })])
     }
 
     fn notified(&mut self, notify: Notify) -> Result<Vec<Step>, Fault> {
@@ -216,9 +220,13 @@ impl Dialect for Session {
                 after(SUBSCRIBE, self.subscribed(outcome))
             }
             Ok(Message::Reply { id: AUTHORIZE, outcome }) => {
-                after(AUTHORIZE, Self::authorized(outcome))
+                after(AUTHORIZE, self.authorized(outcome))
             }
-            Ok(Message::Reply { id, outcome }) => Ok(replied(id, outcome)),
+            Ok(Message::Reply { id, outcome }) if self.shares.remove(&id) => {
+                Ok(replied(id, outcome))
+            }
+            // It may not know what it was asked, or us: as long as it takes shares, what of it.
+            Ok(Message::Reply { .. }) => Ok(Vec::new()),
             Ok(Message::Notify(notify)) => self.notified(*notify),
             Ok(Message::Difficulty(difficulty)) => {
                 self.difficulty = difficulty;
@@ -250,7 +258,9 @@ impl Dialect for Session {
             hex::encode(time),
             format!("{:08x}", solution.nonce),
         ]);
-        Submission::Send(self.ask("mining.submit", &params))
+        let request = self.ask("mining.submit", &params);
+        self.shares.extend(request.id);
+        Submission::Send(request)
     }
 
     fn more(&mut self, job: u64) -> Option<Job> {

@@ -72,17 +72,16 @@ fn sent(submission: Submission) -> Value {
 fn after_the_subscription_comes_the_login() {
     let mut session = session();
     let steps = subscribe(&mut session, 4);
-    let [Step::Replied { id: 1, .. }, Step::Send(login), Step::Send(extra)] = &steps[..] else {
-        panic!("{steps:?}");
-    };
+    let [Step::Replied { id: 1, .. }, Step::Send(login)] = &steps[..] else { panic!("{steps:?}") };
     let line: Value = serde_json::from_str(&login.line).unwrap();
     assert_eq!(
         (&line["method"], &line["params"]),
         (&json!("mining.authorize"), &json!(["wallet.rig", "x"]))
     );
     assert_eq!(login.id, Some(2));
+    let steps = hear(&mut session, &json!({"id": 2, "result": true}));
+    let [Step::Replied { id: 2, .. }, Step::Send(extra)] = &steps[..] else { panic!("{steps:?}") };
     assert!(extra.line.contains("mining.extranonce.subscribe") && extra.id.is_none());
-    assert_eq!(hear(&mut session, &json!({"id": 2, "result": true})).len(), 1);
     let refused = hear(&mut session, &json!({"id": 2, "result": false, "error": null}));
     assert!(fault(&refused).reason.contains("answered with false"));
     // However long a pool talks.
@@ -171,20 +170,41 @@ fn a_pool_sends_us_only_to_itself() {
 fn answers_have_their_meaning() {
     let mut session = session();
     subscribe(&mut session, 4);
-    let mut answer = |line: Value| {
+    let job = told_job(&say(&mut session, "mining.notify", &notify("j", 1, true)));
+    let mut nonce = 0;
+    let mut answer = |mut line: Value| {
+        nonce += 1;
+        line["id"] = sent(session.submit(&solution(job.number, nonce)))["id"].clone();
         let steps = hear(&mut session, &line);
+        // An answer that comes again says nothing.
+        assert_eq!(hear(&mut session, &line), []);
         let Step::Replied { verdict, .. } = steps[0].clone() else { panic!() };
         (verdict, steps.len())
     };
     let rejected = |text: &str| Verdict::Rejected(text.into());
-    assert_eq!(answer(json!({"id": 9, "result": true, "error": null})), (Verdict::Accepted, 1));
-    let low = json!({"id": 9, "result": null, "error": [23, "low difficulty share", null]});
+    assert_eq!(answer(json!({"result": true, "error": null})), (Verdict::Accepted, 1));
+    let low = json!({"result": null, "error": [23, "low difficulty share", null]});
     assert_eq!(answer(low), (rejected("low difficulty share"), 1));
-    let late = json!({"id": 9, "result": null, "error": [21, "Invalid job id", null]});
+    let late = json!({"result": null, "error": [21, "Invalid job id", null]});
     assert_eq!(answer(late), (Verdict::Stale, 1));
-    let unknown = json!({"id": 9, "result": null, "error": [24, "unauthorized worker", null]});
+    let unknown = json!({"result": null, "error": [24, "unauthorized worker", null]});
     assert_eq!(answer(unknown), (rejected("unauthorized worker"), 2));
-    assert_eq!(answer(json!({"id": 9, "result": false})), (rejected("no reason given"), 1));
+    assert_eq!(answer(json!({"result": false})), (rejected("no reason given"), 1));
+}
+
+#[test]
+fn who_refuses_what_is_no_share_is_stayed_with() {
+    for code in [20, 24, 25] {
+        let mut session = session();
+        subscribe(&mut session, 4);
+        let steps = hear(&mut session, &json!({"id": 2, "result": true}));
+        let [.., Step::Send(extra)] = &steps[..] else { panic!("{steps:?}") };
+        let extra: Value = serde_json::from_str(&extra.line).unwrap();
+        let error = json!([code, "Not subscribed", null]);
+        let refusal = json!({"id": extra["id"], "result": null, "error": error});
+        assert_eq!(hear(&mut session, &refusal), [], "{code}");
+        told_job(&say(&mut session, "mining.notify", &notify("j", 1, true)));
+    }
 }
 
 #[test]
