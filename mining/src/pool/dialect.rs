@@ -218,14 +218,36 @@ const fn is_format(letter: char) -> bool {
     )
 }
 
-/// Numbers of jobs. Clones count on together.
+/// Numbers of jobs, and of what is added to them for new nonces. Clones count on together.
 #[derive(Debug, Clone, Default)]
-pub struct Numbers(Arc<AtomicU64>);
+pub struct Numbers(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    jobs: AtomicU64,
+    extra: AtomicU64,
+}
 
 impl Numbers {
+    /// Those whose extra nonces begin at `extra`.
+    pub fn with_extra(extra: u64) -> Self {
+        Self(Arc::new(Counters { extra: extra.into(), ..Counters::default() }))
+    }
+
     /// The next one.
     pub fn take(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
+        self.0.jobs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Behind all extra nonces that were used so far, on whatever connection: a pool may well give
+    /// the next one the same bytes, and those who try a nonce twice are banned.
+    pub fn next_extra(&self) -> u64 {
+        self.0.extra.load(Ordering::Relaxed)
+    }
+
+    /// The extra nonce before `next` is in use.
+    pub fn used_extra(&self, next: u64) {
+        self.0.extra.fetch_max(next, Ordering::Relaxed);
     }
 }
 

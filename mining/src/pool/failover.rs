@@ -85,16 +85,19 @@ pub fn start(
     if pools.is_empty() {
         return Err(BadPools::None);
     }
+    let mut spread = Spread::new(seed);
+    // Not from 0: this process may be one that was started again, in the same pool's memory.
+    let extra = u64::from(spread.next());
     let (orders, taken) = mpsc::channel(ORDERS);
     let (events, told) = mpsc::channel(EVENTS);
     let (listener, heard) = mpsc::channel(EVENTS);
     let failover = Failover {
         pools,
         timing,
-        spread: Spread::new(seed),
+        spread,
         events,
         listener,
-        numbers: Numbers::default(),
+        numbers: Numbers::with_extra(extra),
         sessions: JoinSet::new(),
         running: BTreeMap::new(),
         active: None,

@@ -53,8 +53,8 @@ pub struct Session {
     extra_nonce: Option<ExtraNonce>,
     difficulty: f64,
     current: Option<Template>,
-    /// What our part of the extra nonce is next. It only ever counts up, so that no two jobs of a
-    /// connection have the same nonces, whatever the pool repeats.
+    /// What our part of the extra nonce is next. It only ever counts up, from where the connection
+    /// before this one ended, so that no two jobs have the same nonces, whatever the pool repeats.
     next_second: u64,
     /// Those whose shares the pool takes, and the time that is sent with them.
     issued: VecDeque<(Job, [u8; 4])>,
@@ -79,12 +79,12 @@ impl Session {
         Self {
             settings,
             algorithm,
+            next_second: numbers.next_extra(),
             numbers,
             asked: 0,
             extra_nonce: None,
             difficulty: 1.0,
             current: None,
-            next_second: 0,
             issued: VecDeque::new(),
             sent: Sent::default(),
             shares: HashSet::new(),
@@ -144,6 +144,7 @@ impl Session {
         template.left = left;
         let second = second(self.next_second, template.extra_nonce.second_bytes);
         self.next_second = self.next_second.wrapping_add(1);
+        self.numbers.used_extra(self.next_second);
         let header = header(&template.notify, &template.extra_nonce, &second);
         let work = Work::new(header.to_vec(), HEADER_NONCE_AT, NonceRange::ALL, template.target)
             .map_err(|error| Malformed::new("job", &error))?;

@@ -142,6 +142,23 @@ fn more_nonces_come_from_our_part_of_the_extra_nonce() {
 }
 
 #[test]
+fn another_connection_goes_on_behind_the_one_before() {
+    let numbers = Numbers::with_extra(0xffff_fffe);
+    let mut headers = HashSet::new();
+    for _ in 0..4 {
+        let settings = session().settings;
+        let mut session = Session::new(settings, Algorithm::GhostRider, numbers.clone());
+        subscribe(&mut session, 8);
+        // The pool gives the same bytes each time.
+        let first = told_job(&say(&mut session, "mining.notify", &notify("a", 1, true)));
+        let next = session.more(first.number).unwrap();
+        for job in [first, next] {
+            assert!(headers.insert(job.work.blob().to_vec()), "{:?}", job.extra_nonce);
+        }
+    }
+}
+
+#[test]
 fn a_pool_sends_us_only_to_itself() {
     let session = session();
     let there = |host: Option<&str>, port| {
@@ -229,8 +246,13 @@ enum Act {
     },
     Difficulty(u8),
     More,
-    /// Try so many nonces of the newest job.
-    Try(u8),
+    /// The connection ends, and the pool gives the next one the same bytes.
+    Reconnect,
+    /// Try so many nonces of the newest job, the next ones or the last ones of its range.
+    Try {
+        count: u8,
+        at_end: bool,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -238,18 +260,51 @@ fn act() -> impl Strategy<Value = Act> {
         (0..3_u8, any::<bool>()).prop_map(|(previous, clean)| Act::Notify { previous, clean }),
         (1..4_u8).prop_map(Act::Difficulty),
         Just(Act::More),
-        (1..20_u8).prop_map(Act::Try),
+        Just(Act::Reconnect),
+        (1..20_u8, any::<bool>()).prop_map(|(count, at_end)| Act::Try { count, at_end }),
     ]
 }
 
+/// What may be tried, with the first and the last nonce of it.
+fn range() -> impl Strategy<Value = (NonceRange, u32, u32)> {
+    let last_of = |top: u8| u32::from(top) << 24 | 0x00ff_ffff;
+    prop_oneof![
+        Just((NonceRange::ALL, 0, u32::MAX)),
+        any::<u8>().prop_map(move |top| {
+            (NonceRange::below_byte(top), u32::from(top) << 24, last_of(top))
+        }),
+        (1..100_u32).prop_map(|count| (NonceRange::first(count), 0, count - 1)),
+    ]
+}
+
+/// One after the other as a miner takes them, from either end of the range.
+#[derive(Debug, Clone)]
+struct Cursor {
+    job: Job,
+    next: u64,
+    end: u64,
+}
+
 proptest! {
-    /// Whatever a pool repeats and however often nonces run out: no header is hashed twice.
+    /// Whatever a pool repeats, on how many connections, and however often nonces run out: no
+    /// header is hashed twice, and no nonce lies outside of its range.
     #[test]
-    fn no_nonce_comes_twice(second_bytes in 2..9_usize, acts in vec(act(), 1..60)) {
-        let mut session = session();
-        subscribe(&mut session, second_bytes);
+    fn no_nonce_comes_twice(
+        second_bytes in 2..=16_usize,
+        begin in any::<u32>(),
+        (nonces, first, last) in range(),
+        acts in vec(act(), 1..60),
+    ) {
+        let numbers = Numbers::with_extra(begin.into());
+        let connect = || {
+            let settings = session().settings;
+            let mut session = Session::new(settings, Algorithm::GhostRider, numbers.clone());
+            subscribe(&mut session, second_bytes);
+            session
+        };
+        let mut session = connect();
         let mut headers = HashSet::new();
-        let mut newest: Option<(Job, u32)> = None;
+        let mut newest: Option<Cursor> = None;
         for act in acts {
             let steps = match act {
                 Act::Notify { previous, clean } => {
@@ -259,23 +314,36 @@ proptest! {
                     say(&mut session, "mining.set_difficulty", &json!([difficulty]))
                 }
                 Act::More => {
-                    let more = newest.as_ref().and_then(|(job, _)| session.more(job.number));
+                    let more = newest.as_ref().and_then(|newest| session.more(newest.job.number));
                     more.map(Step::Job).into_iter().collect()
                 }
-                Act::Try(count) => {
-                    if let Some((job, next)) = &mut newest {
-                        for nonce in *next..*next + u32::from(count) {
-                            let mut header = job.work.blob().to_vec();
-                            job.work.put_nonce(&mut header, nonce);
-                            prop_assert!(headers.insert(header), "{nonce} of {}", job.number);
+                Act::Reconnect => {
+                    (session, newest) = (connect(), None);
+                    Vec::new()
+                }
+                Act::Try { count, at_end } => {
+                    for _ in 0..count {
+                        let Some(Cursor { job, next, end }) = &mut newest else { break };
+                        if next == end {
+                            break;
                         }
-                        *next += u32::from(count);
+                        let index = if at_end { *end - 1 } else { *next };
+                        if at_end { *end -= 1 } else { *next += 1 }
+                        let nonce = job.work.nonces.get(index).unwrap();
+                        prop_assert!((first..=last).contains(&nonce), "{nonce:#x}");
+                        let mut header = job.work.blob().to_vec();
+                        job.work.put_nonce(&mut header, nonce);
+                        prop_assert!(headers.insert(header), "{nonce} of {}", job.number);
                     }
                     Vec::new()
                 }
             };
             if let [Step::Job(job)] = &steps[..] {
-                newest = Some((job.clone(), 0));
+                let mut job = job.clone();
+                job.work.nonces = nonces;
+                let end = u64::from(last - first) + 1;
+                prop_assert_eq!((nonces.get(end - 1), nonces.get(end)), (Some(last), None));
+                newest = Some(Cursor { job, next: 0, end });
             }
         }
     }
