@@ -1,7 +1,7 @@
 //! A list of pools, the first one preferred: somebody to mine for, for as long as any of them
 //! answers, and back to a better one as soon as that has work again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -101,8 +101,9 @@ pub fn start(
         sessions: JoinSet::new(),
         running: BTreeMap::new(),
         active: None,
-        candidate: None,
+        candidates: BTreeSet::new(),
         begun: 0,
+        not_beside: Instant::now(),
     };
     runtime.spawn(failover.run(taken, heard));
     Ok((Pools { orders }, told))
@@ -156,10 +157,12 @@ struct Failover {
     running: BTreeMap<u64, Running>,
     /// The session that has work for us.
     active: Option<u64>,
-    /// The one that may have soon.
-    candidate: Option<u64>,
+    /// Those that may have soon: all on better pools than the active one.
+    candidates: BTreeSet<u64>,
     /// The number of the last session.
     begun: u64,
+    /// Until when the last session has time to bring work before the next one begins beside it.
+    not_beside: Instant,
 }
 
 /// Nobody listens to the events any more.
@@ -196,18 +199,24 @@ impl Failover {
         }
     }
 
-    /// The pool to try next, and when: any that is better than the one we have.
+    /// The pool to try next, and when: any that is better than the one we have. A pool that takes
+    /// its time, or only takes the login, keeps nobody from the next one for long.
     fn next_try(&self, now: Instant) -> Option<(usize, Instant)> {
-        if self.candidate.is_some() {
-            return None;
-        }
         let have = self.active.and_then(|session| self.running.get(&session));
         let better = self.pools.iter().take(have.map_or(usize::MAX, |running| running.pool));
+        let earliest = if self.candidates.is_empty() { now } else { self.not_beside.max(now) };
         // Of those that are due, the first of the list; else the one that is due first.
         better
             .enumerate()
-            .map(|(place, pool)| (place, pool.not_before.max(now)))
+            .filter(|(place, _)| !self.is_tried(*place))
+            .map(|(place, pool)| (place, pool.not_before.max(earliest)))
             .min_by_key(|(place, at)| (*at, *place))
+    }
+
+    /// Whether the pool at `place` may have work soon.
+    fn is_tried(&self, place: usize) -> bool {
+        let of = |session| self.running.get(session);
+        self.candidates.iter().filter_map(of).any(|running| running.pool == place)
     }
 
     fn begin(&mut self, place: usize) {
@@ -228,7 +237,8 @@ impl Failover {
         while self.sessions.try_join_next().is_some() {}
         let running = Running { pool: place, orders: Some(sender), active_since: None };
         self.running.insert(self.begun, running);
-        self.candidate = Some(self.begun);
+        self.candidates.insert(self.begun);
+        self.not_beside = Instant::now() + self.timing.beside;
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), Gone> {
@@ -253,7 +263,7 @@ impl Failover {
                 self.tell(Event::Answered { number, verdict, after }).await
             }
             Told::Job(job) => {
-                if self.candidate == Some(session) {
+                if self.candidates.contains(&session) {
                     self.promote(session).await?;
                 }
                 match self.active == Some(session) {
@@ -265,14 +275,21 @@ impl Failover {
         }
     }
 
-    /// The candidate has work: the one before it only answers what is under way.
+    /// A candidate has work: the one before it only answers what is under way, and of the other
+    /// candidates those stay that are better still.
     async fn promote(&mut self, session: u64) -> Result<(), Gone> {
-        self.candidate = None;
-        if let Some(before) = self.active.replace(session)
-            && let Some(running) = self.running.get_mut(&before)
-        {
-            running.orders = None;
+        let before = self.active.replace(session);
+        let place = self.running.get(&session).map(|running| running.pool);
+        let worse = |of: &u64| self.running.get(of).map(|running| running.pool) > place;
+        let mut left: Vec<_> = self.candidates.iter().copied().filter(worse).collect();
+        left.extend(before);
+        for other in left {
+            self.candidates.remove(&other);
+            if let Some(running) = self.running.get_mut(&other) {
+                running.orders = None;
+            }
         }
+        self.candidates.remove(&session);
         let Some(running) = self.running.get_mut(&session) else { return Ok(()) };
         running.active_since = Some(Instant::now());
         let Some(pool) = self.pools.get(running.pool) else { return Ok(()) };
@@ -281,9 +298,7 @@ impl Failover {
 
     async fn end(&mut self, session: u64, fault: Fault) -> Result<(), Gone> {
         let Some(running) = self.running.remove(&session) else { return Ok(()) };
-        if self.candidate == Some(session) {
-            self.candidate = None;
-        }
+        self.candidates.remove(&session);
         let was_active = self.active == Some(session);
         if was_active {
             self.active = None;

@@ -248,6 +248,8 @@ pub struct Timing {
     pub answer: Duration,
     /// Until the first job has come.
     pub first_job: Duration,
+    /// Until the next pool is tried beside one that has not given work yet.
+    pub beside: Duration,
     /// After how long without a word an idle pool is asked whether it is there.
     pub idle: Duration,
     /// After how long without a word a connection is held for dead.
@@ -274,6 +276,7 @@ impl Default for Timing {
             // As XMRig has it.
             answer: secs(20),
             first_job: secs(60),
+            beside: secs(5),
             idle: secs(60),
             silence: secs(600),
             retry: secs(5),

@@ -14,6 +14,7 @@ pub const TIMING: Timing = Timing {
     connect: PATIENCE,
     answer: PATIENCE,
     first_job: PATIENCE,
+    beside: PATIENCE,
     idle: PATIENCE,
     silence: PATIENCE,
     retry: Duration::from_millis(8),

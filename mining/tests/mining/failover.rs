@@ -1,6 +1,8 @@
 //! A list of pools: work from whoever has some, from the first one as soon as that has.
 
-use mining::pool::{BadPools, Settings, Verdict, start};
+use std::time::Duration;
+
+use mining::pool::{BadPools, Settings, Timing, Verdict, start};
 use serde_json::json;
 use tokio::runtime::Handle;
 
@@ -65,6 +67,54 @@ async fn a_pool_that_only_takes_the_login_is_not_gone_over_to() {
     client.connected(&first.url()).await;
     assert_eq!(client.job().await.id, "job-3");
     assert_eq!(backup.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_pool_without_work_keeps_nobody_from_the_next_one() {
+    let pools = [TestPool::listen(0).await, TestPool::listen(0).await, TestPool::listen(0).await];
+    let [first, second, third] = &pools;
+    let timing = Timing { beside: Duration::from_millis(20), ..TIMING };
+    let list = pools.iter().map(|pool| settings(&pool.url())).collect();
+    let mut client = Client::of(list, timing);
+    // It takes the login, and that is all. The next one does not even do that.
+    let mut idle = first.accept().await.unwrap();
+    let login = idle.expect("login").await;
+    idle.answer(&login, json!({"id": "s", "status": "OK"})).await;
+    let mut silent = second.accept().await.unwrap();
+    silent.expect("login").await;
+    let mut miner = third.accept().await.unwrap();
+    miner.let_in(&Monero::new(1, 1)).await;
+    client.connected(&third.url()).await;
+    assert_eq!(client.job().await.id, "job-1");
+
+    // The better of the two gets round to it: the one after it has nothing more to hope for.
+    idle.send_job(&Monero::new(2, 1)).await;
+    client.connected(&first.url()).await;
+    let job = client.job().await;
+    assert_eq!(job.id, "job-2");
+    assert_eq!((silent.hear().await, miner.hear().await), (None, None));
+    client.submit(1, &job, 1);
+    idle.expect("submit").await;
+}
+
+#[tokio::test]
+async fn of_two_that_are_tried_one_may_fail() {
+    let (first, second) = (TestPool::listen(0).await, TestPool::listen(0).await);
+    let timing = Timing { beside: Duration::from_millis(20), ..TIMING };
+    let mut client = Client::of(vec![settings(&first.url()), settings(&second.url())], timing);
+    let mut idle = first.accept().await.unwrap();
+    let login = idle.expect("login").await;
+    let mut miner = second.accept().await.unwrap();
+    idle.refuse(&login, json!({"message": "maintenance"})).await;
+    let (reason, _) = client.disconnected().await;
+    assert!(reason.contains("maintenance"), "{reason}");
+    miner.let_in(&Monero::new(1, 1)).await;
+    client.connected(&second.url()).await;
+    client.job().await;
+    // The one that failed comes again in its own time.
+    first.accept().await.unwrap().let_in(&Monero::new(2, 1)).await;
+    client.connected(&first.url()).await;
+    assert_eq!(client.job().await.id, "job-2");
 }
 
 #[tokio::test]
