@@ -8,6 +8,18 @@ pub fn available_bytes() -> u64 {
     available(Path::new("/"))
 }
 
+/// What is free of the huge pages that the owner has reserved, in bytes.
+pub fn free_huge_bytes() -> u64 {
+    free_huge(&read(Path::new("/proc/meminfo")))
+}
+
+fn free_huge(meminfo: &str) -> u64 {
+    let number = |name| field(meminfo, name).unwrap_or(0);
+    // Those that are free may be promised to somebody all the same.
+    let pages = number("HugePages_Free:").saturating_sub(number("HugePages_Rsvd:"));
+    pages.saturating_mul(number("Hugepagesize:") << 10)
+}
+
 fn available(root: &Path) -> u64 {
     let meminfo = read(&root.join("proc/meminfo"));
     let of_machine = field(&meminfo, "MemAvailable:").map(|kib| kib << 10);
@@ -73,6 +85,13 @@ mod tests {
         assert_eq!(available(machine(&[MEMINFO]).path()), 4_000_000 << 10);
         assert_eq!(available(machine(&[]).path()), 0);
         assert!(available_bytes() > 0);
+    }
+
+    #[test]
+    fn free_huge_pages_are_those_that_nobody_was_promised() {
+        let meminfo = "HugePages_Free:  1200\nHugePages_Rsvd:  32\nHugepagesize:  2048 kB\n";
+        assert_eq!(free_huge(meminfo), 1168 << 21);
+        assert_eq!(free_huge("MemTotal: 1 kB\n"), 0);
     }
 
     #[test]

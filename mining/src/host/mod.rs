@@ -7,6 +7,6 @@ mod priority;
 mod surplus;
 
 pub use cores::for_mining;
-pub use memory::available_bytes;
+pub use memory::{available_bytes, free_huge_bytes};
 pub use priority::{LaneThread, pin, yield_to_all};
 pub use surplus::Surplus;

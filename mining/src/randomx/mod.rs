@@ -40,6 +40,14 @@ pub struct OutOfMemory {
     reserved: bool,
 }
 
+#[cfg(test)]
+impl OutOfMemory {
+    /// That a dataset's memory cannot be had.
+    pub(crate) const fn of_dataset(mode: Mode) -> Self {
+        mode.lacks("dataset", 2080)
+    }
+}
+
 impl Mode {
     /// The fastest one of this machine, without reserved pages.
     pub fn fastest() -> Self {
