@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::Common;
 use crate::host;
 use crate::randomx::Builder;
 
@@ -16,21 +17,37 @@ const REST: u32 = 3;
 /// How long it waits before it looks again whether it may work.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Whether work ahead may be done, and is being done: flags, so that nobody has to wait.
+/// Whether work beside the lanes may be done, and is being done: flags, so that nobody has to wait.
 #[derive(Debug, Default)]
 pub(super) struct Leave {
     given: AtomicBool,
-    busy: AtomicBool,
+    stepping: AtomicBool,
+    forging: AtomicBool,
 }
 
 impl Leave {
     pub(super) fn set(&self, given: bool) {
-        self.given.store(given, Ordering::Release);
+        self.given.store(given, Ordering::SeqCst);
     }
 
-    /// Whether a step is being done.
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
+    /// That the forge begins or ends.
+    pub(super) fn forging(&self, is: bool) {
+        self.forging.store(is, Ordering::SeqCst);
+    }
+
+    /// How many threads beside the lanes are at work.
+    pub(super) fn busy(&self) -> usize {
+        let busy = |flag: &AtomicBool| usize::from(flag.load(Ordering::SeqCst));
+        busy(&self.stepping) + busy(&self.forging)
+    }
+
+    /// Does it where it may be done; `None` where not. In this order: who takes the leave away and then sees nobody at
+    /// work can rely on it.
+    fn within(&self, step: impl FnOnce() -> Option<bool>) -> Option<bool> {
+        self.stepping.store(true, Ordering::SeqCst);
+        let done = self.given.load(Ordering::SeqCst).then(step).flatten();
+        self.stepping.store(false, Ordering::SeqCst);
+        done
     }
 }
 
@@ -42,25 +59,26 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub(super) fn start(builder: Builder, leave: &Arc<Leave>) -> io::Result<Self> {
+    /// Begins to build, on the processors that are allowed, whenever some are.
+    pub(super) fn start(builder: Builder, common: &Arc<Common>) -> io::Result<Self> {
         let builder = Arc::new(builder);
         let ended = Arc::new(AtomicBool::new(false));
-        let (leave, building, end) = (Arc::clone(leave), Arc::clone(&builder), Arc::clone(&ended));
+        let (common, building, end) =
+            (Arc::clone(common), Arc::clone(&builder), Arc::clone(&ended));
         let thread = thread::Builder::new().name("ahead".to_owned()).spawn(move || {
             host::yield_to_all();
             while !end.load(Ordering::Acquire) {
-                if !leave.given.load(Ordering::Acquire) {
-                    thread::park_timeout(LOOK);
-                    continue;
-                }
-                leave.busy.store(true, Ordering::Release);
                 let begun = Instant::now();
-                let more = building.step();
-                leave.busy.store(false, Ordering::Release);
-                if !more {
-                    return;
+                // Looked up each time: they change as jobs come and go.
+                let step = || {
+                    host::pin(&common.processors()).ok()?;
+                    Some(building.step())
+                };
+                match common.leave.within(step) {
+                    Some(true) => thread::park_timeout(begun.elapsed() * REST),
+                    Some(false) => return,
+                    None => thread::park_timeout(LOOK),
                 }
-                thread::park_timeout(begun.elapsed() * REST);
             }
         })?;
         Ok(Self { builder, ended, thread: Some(thread) })
@@ -80,5 +98,27 @@ impl Drop for Ahead {
             // One that panicked has nothing more to end.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_the_leave_away_sees_who_is_still_at_it() {
+        let leave = Leave::default();
+        assert_eq!(leave.within(|| Some(true)), None);
+        leave.set(true);
+        let within = leave.within(|| {
+            // Taken away in the middle of a step.
+            leave.set(false);
+            Some(leave.busy() == 1)
+        });
+        assert_eq!(within, Some(true));
+        assert_eq!(leave.busy(), 0);
+        assert_eq!(leave.within(|| Some(true)), None);
+        leave.forging(true);
+        assert_eq!(leave.busy(), 1);
     }
 }

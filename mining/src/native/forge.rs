@@ -1,10 +1,11 @@
 //! What takes long and cannot be interrupted: the test of this machine, a cache, the memory of a
 //! dataset. On a thread of its own, which gives way to everybody.
 
-use std::io;
-use std::thread;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::{io, panic, thread};
 
-use super::{Message, Pages, Settings};
+use super::{Common, Message, Pages, Settings};
 use crate::randomx::{Builder, Cache, Mode, OutOfMemory, self_test};
 use crate::{ghostrider, host};
 
@@ -19,6 +20,9 @@ const LIGHT_NEEDS_BYTES: u64 = 384 << 20;
 
 /// A dataset and its cache.
 const SET_BYTES: u64 = (2080 + 256) << 20;
+
+/// What is said of a panic, whose own words are in the log.
+const FAULT: &str = "a fault in this program while it prepared to hash";
 
 /// A seed.
 pub(super) type Seed = [u8; 32];
@@ -68,15 +72,27 @@ pub(super) enum Goods {
     GhostRider,
 }
 
-/// Begins it; a [`Message::Forged`] says what came of it.
-pub(super) fn start(order: Order, to: std::sync::mpsc::Sender<Message>) -> io::Result<()> {
-    thread::Builder::new().name("forge".to_owned()).spawn(move || {
-        order.settings.priority.take();
-        let stock = forge(&order);
-        // Nobody waits for it any more: the engine has ended.
-        let _ = to.send(Message::Forged(Box::new(Forged { order, stock })));
-    })?;
-    Ok(())
+/// Begins it, where something is allowed to run; a [`Message::Forged`] says what came of it.
+pub(super) fn start(order: Order, common: &Arc<Common>, to: Sender<Message>) -> io::Result<()> {
+    let (processors, leave) = (common.processors(), Arc::clone(&common.leave));
+    leave.forging(true);
+    let begun = thread::Builder::new().name("forge".to_owned()).spawn({
+        let leave = Arc::clone(&leave);
+        move || {
+            order.settings.priority.take();
+            // Processors that went away meanwhile: then nothing runs on them either.
+            let _ = host::pin(&processors);
+            let stock = panic::catch_unwind(|| forge(&order));
+            let stock = stock.unwrap_or_else(|_| Err(FAULT.to_owned()));
+            leave.forging(false);
+            // Nobody waits for it any more: the engine has ended.
+            let _ = to.send(Message::Forged(Box::new(Forged { order, stock })));
+        }
+    });
+    if begun.is_err() {
+        leave.forging(false);
+    }
+    begun.map(drop)
 }
 
 fn forge(order: &Order) -> Result<Stock, String> {

@@ -8,7 +8,7 @@ use super::forge::{Need, Seed};
 use crate::hasher::Source;
 use crate::randomx::{Builder, Dataset};
 
-pub(super) const CACHE_BYTES: u64 = 256 << 20;
+const CACHE_BYTES: u64 = 256 << 20;
 const DATASET_BYTES: u64 = 2080 << 20;
 
 /// What the lanes have, or will have.
@@ -50,7 +50,17 @@ pub(super) enum Next {
     /// It is there.
     Ready(Seed, Dataset),
     /// There was no memory for it at that time.
-    Refused(Seed, Instant),
+    Refused(Seed),
+}
+
+/// What the lanes had for another seed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) material: Material,
+    /// The task from which on they do not have it.
+    pub(super) task: u64,
+    /// When that began.
+    pub(super) since: Instant,
 }
 
 impl Material {
@@ -72,6 +82,20 @@ impl Material {
         }
     }
 
+    /// What the lanes get of it.
+    pub(super) fn source(&self) -> Option<Source> {
+        match self {
+            Self::None | Self::Forging(_) => None,
+            Self::Building(building) => Some(Source::Building(Arc::clone(&building.builder))),
+            Self::Ready { source, .. } => Some(source.clone()),
+        }
+    }
+
+    /// Whether it takes long to make.
+    pub(super) const fn is_precious(&self) -> bool {
+        matches!(self, Self::Building(_)) || self.is_fast()
+    }
+
     pub(super) const fn is_fast(&self) -> bool {
         matches!(self, Self::Ready { source: Source::Fast(_), .. })
     }
@@ -84,16 +108,25 @@ impl Next {
             Self::Forging(seed)
             | Self::Building(seed, _)
             | Self::Ready(seed, _)
-            | Self::Refused(seed, _) => Some(seed),
+            | Self::Refused(seed) => Some(seed),
         }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::None | Self::Refused(..) | Self::Forging(_) => 0,
+            // What is being forged is counted with the forge.
+            Self::None | Self::Refused(_) | Self::Forging(_) => 0,
             Self::Building(_, ahead) => CACHE_BYTES + written(ahead.builder()),
             Self::Ready(..) => DATASET_BYTES,
         }
+    }
+}
+
+/// What the forge holds meanwhile, in bytes.
+pub(super) const fn forging_bytes(need: Need) -> u64 {
+    match need {
+        Need::RandomX(_) => CACHE_BYTES,
+        Need::GhostRider => 0,
     }
 }
 

@@ -192,6 +192,11 @@ impl Common {
         self.seating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The processors on which it may run, as far as it may run at all.
+    fn processors(&self) -> Vec<usize> {
+        self.seating().processors(&self.homes).to_vec()
+    }
+
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,12 +208,15 @@ impl Seating {
         if self.allowance.give_memory_back { 0 } else { self.allowance.threads }
     }
 
-    fn seats(&self, homes: &[usize]) -> Vec<Option<usize>> {
-        let processors = match self.allowance.processors.as_slice() {
+    fn processors<'a>(&'a self, homes: &'a [usize]) -> &'a [usize] {
+        match self.allowance.processors.as_slice() {
             [] => homes,
             processors => processors,
-        };
-        seats::seat(&self.pins, processors, self.threads())
+        }
+    }
+
+    fn seats(&self, homes: &[usize]) -> Vec<Option<usize>> {
+        seats::seat(&self.pins, self.processors(homes), self.threads())
     }
 }
 
@@ -230,7 +238,7 @@ impl Engine for Native {
 
     fn busy_threads(&self) -> usize {
         let hasher = &self.common.hasher;
-        hasher.lanes() - hasher.parked() + usize::from(self.common.leave.is_busy())
+        hasher.lanes() - hasher.parked() + self.common.leave.busy()
     }
 
     fn status(&self) -> Status {

@@ -1,16 +1,14 @@
 //! What the lanes hash with: made when a job needs it, kept over pauses, made ahead for the next
 //! seed, given back when the owner wants the memory.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::ahead::Ahead;
-use super::board::Board;
 use super::forge::{self, FAST_NEEDS_BYTES, Forged, Goods, Need, Order, Seed, Stock};
-use super::material::{Building, CACHE_BYTES, Material, Next, source_bytes};
+use super::material::{Building, Kept, Material, Next};
 use super::{Common, Message, Pages, Settings};
-use crate::engine::Phase;
 use crate::ghostrider::Plans;
 use crate::hasher::Source;
 use crate::host::{self, Surplus};
@@ -29,6 +27,15 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Two sets of huge pages, for the seed of now and the next, and scratchpads.
 const SURPLUS_BYTES: u64 = (2 * (2080 + 256) + 64) << 20;
 
+/// How long another seed has to last before a dataset is thrown away for it: a pool that changes
+/// its mind with each job costs pauses, and not a dataset each time.
+const SETTLED: Duration = Duration::from_secs(5);
+
+mod next;
+mod shown;
+#[cfg(test)]
+mod tests;
+
 /// What this machine has shown to compute right.
 #[derive(Debug, Default)]
 struct Tested {
@@ -41,15 +48,20 @@ pub(super) struct Supply {
     settings: Settings,
     listener: Listener,
     inbox: Sender<Message>,
+    /// What the jobs of now need.
+    wanted: Option<Need>,
     material: Material,
+    /// What was needed before, as long as that may come back.
+    kept: Option<Kept>,
     next: Next,
+    /// When the last one was begun.
+    next_begun: Option<Instant>,
+    /// What the forge is at: one thing at a time, whatever pools ask for meanwhile.
+    in_flight: Option<Need>,
     /// What the lanes have had, and the task from which on they have not: freed on this thread.
     retired: Option<(u64, Source)>,
     /// How each lane computes GhostRider.
     plans: Plans,
-    /// Whether the forge is at work: one order at a time, since each takes memory, and none can be
-    /// called back.
-    forging: bool,
     tested: Tested,
     /// Why it cannot go on, and since when.
     failed: Option<(String, Instant)>,
@@ -75,11 +87,14 @@ impl Supply {
             settings,
             listener,
             inbox,
+            wanted: None,
             material: Material::None,
+            kept: None,
             next: Next::None,
+            next_begun: None,
+            in_flight: None,
             retired: None,
             plans,
-            forging: false,
             tested: Tested::default(),
             failed: None,
             scarce_since: None,
@@ -99,41 +114,66 @@ impl Supply {
         match (&self.retired, &self.material) {
             (Some(_), _) => MOMENT,
             (None, Material::Building(_)) => LOOK,
+            _ if self.kept.is_some() => LOOK,
             _ => Duration::MAX,
         }
     }
 
     /// Takes away what the lanes have where it is not what is needed, or exchanges it.
     pub(super) fn prepare_for(&mut self, need: Need) {
+        if self.wanted.replace(need) == Some(need) {
+            return;
+        }
+        // That was about something else.
+        self.failed = None;
         if self.material.need() == Some(need) {
             return;
         }
-        let Need::RandomX(seed) = need else { return self.replace(Material::None, None) };
+        if let Some(kept) = self.kept.take_if(|kept| kept.material.need() == Some(need)) {
+            let source = kept.material.source();
+            return self.replace(kept.material, source);
+        }
         let next = std::mem::take(&mut self.next);
-        let (material, source) = match next {
-            Next::Ready(of, dataset) if of == seed => {
+        let (material, source) = match (next, need) {
+            (Next::Ready(of, dataset), Need::RandomX(seed)) if of == seed => {
                 let source = Source::Fast(dataset);
                 (Material::Ready { need, source: source.clone() }, Some(source))
             }
             // The lanes do the rest.
-            Next::Building(of, ahead) if of == seed => {
+            (Next::Building(of, ahead), Need::RandomX(seed)) if of == seed => {
                 let builder = Arc::clone(ahead.builder());
                 let source = Source::Building(Arc::clone(&builder));
                 (Material::Building(Building::new(seed, builder)), Some(source))
             }
-            _ => (Material::None, None),
+            (Next::Forging(of), Need::RandomX(seed)) if of == seed => {
+                (Material::Forging(need), None)
+            }
+            _ => return self.set_aside(),
         };
         self.replace(material, source);
+    }
+
+    /// Takes away what the lanes have; what took long to make is kept for a while.
+    fn set_aside(&mut self) {
+        if !self.material.is_precious() {
+            return self.replace(Material::None, None);
+        }
+        let task = self.common.hasher.set_source(None);
+        let material = std::mem::take(&mut self.material);
+        self.let_go_of_kept();
+        self.kept = Some(Kept { material, task, since: Instant::now() });
+    }
+
+    fn let_go_of_kept(&mut self) {
+        if let Some(Kept { material, task, .. }) = self.kept.take() {
+            self.retired = material.source().map(|source| (task, source));
+        }
     }
 
     fn replace(&mut self, material: Material, source: Option<Source>) {
         let old = std::mem::replace(&mut self.material, material);
         let task = self.common.hasher.set_source(source);
-        let held = match old {
-            Material::None | Material::Forging(_) => return,
-            Material::Building(building) => Source::Building(building.builder),
-            Material::Ready { source, .. } => source,
-        };
+        let Some(held) = old.source() else { return };
         // One that is still waited for is kept until then by the lanes alone.
         self.retired = Some((task, held));
     }
@@ -150,19 +190,17 @@ impl Supply {
 
     /// What the forge has made.
     pub(super) fn take_in(&mut self, Forged { order, stock }: Forged) {
-        self.forging = false;
+        self.in_flight = None;
         let need = order.need;
-        if let (true, Need::RandomX(seed)) = (order.ahead, need) {
-            self.take_in_ahead(seed, stock);
-            return;
-        }
         if !matches!(self.material, Material::Forging(wanted) if wanted == need) {
-            // Something else is needed meanwhile, or the memory was wanted back.
-            return;
+            // Or something else is needed meanwhile, or the memory was wanted back.
+            return self.take_in_ahead(need, stock);
         }
         self.material = Material::None;
         let Stock { goods, warnings } = match stock {
             Ok(stock) => stock,
+            // Without the memory for a second one; perhaps there is enough for one alone.
+            Err(_) if order.ahead => return,
             Err(reason) => return self.failed(reason),
         };
         for text in warnings {
@@ -188,31 +226,18 @@ impl Supply {
     fn build(&mut self, need: Need, builder: Builder) {
         let Need::RandomX(seed) = need else { return };
         self.tested.randomx = true;
+        self.scarce_since = None;
         let builder = Arc::new(builder);
         self.common.hasher.set_source(Some(Source::Building(Arc::clone(&builder))));
         self.material = Material::Building(Building::new(seed, builder));
         self.tell(&Notice::Preparing { ahead: false });
     }
 
-    fn take_in_ahead(&mut self, seed: Seed, stock: Result<Stock, String>) {
-        if !matches!(&self.next, Next::Forging(of) if *of == seed) {
-            return;
-        }
-        let begun = match stock.map(|stock| stock.goods) {
-            Ok(Goods::Builder(builder)) => Ahead::start(builder, &self.common.leave).ok(),
-            _ => None,
-        };
-        self.next = match begun {
-            Some(ahead) => Next::Building(seed, ahead),
-            None => Next::Refused(seed, Instant::now()),
-        };
-        if matches!(self.next, Next::Building(..)) {
-            self.tell(&Notice::Preparing { ahead: true });
-        }
-    }
-
     /// Does what can be done next.
     pub(super) fn advance(&mut self, needs: Option<(Need, Option<Seed>)>) {
+        if self.kept.as_ref().is_some_and(|kept| kept.since.elapsed() >= SETTLED) {
+            self.let_go_of_kept();
+        }
         let hasher = &self.common.hasher;
         if self.retired.as_ref().is_some_and(|(task, _)| hasher.has_taken_over(*task)) {
             self.retired = None;
@@ -232,12 +257,11 @@ impl Supply {
         if self.failed.as_ref().is_some_and(|(_, since)| since.elapsed() < AGAIN) {
             return;
         }
-        if self.failed.take().is_some() {
-            // Begun anew.
-            self.replace(Material::None, None);
-        }
+        // Tried anew.
+        self.failed = None;
+        let clear = self.retired.is_none() && self.kept.is_none() && self.in_flight.is_none();
         match &self.material {
-            Material::None if self.retired.is_none() && !self.forging => self.order(need),
+            Material::None if clear => self.order(need),
             Material::None | Material::Forging(_) => {}
             Material::Building(_) => self.look(true),
             Material::Ready { .. } => {
@@ -248,17 +272,15 @@ impl Supply {
     }
 
     fn give_back(&mut self) {
-        let nothing = matches!(self.material, Material::None) && self.retired.is_none();
-        if nothing && matches!(self.next, Next::None) {
-            if !self.gave_back && !self.forging {
-                self.gave_back = true;
-                self.tell(&Notice::GivenBack);
-            }
-            return;
-        }
         self.next = Next::None;
+        self.let_go_of_kept();
         if !matches!(self.material, Material::None) {
             self.replace(Material::None, None);
+        }
+        let gone = self.retired.is_none() && self.in_flight.is_none();
+        if gone && !self.gave_back {
+            self.gave_back = true;
+            self.tell(&Notice::GivenBack);
         }
     }
 
@@ -273,20 +295,21 @@ impl Supply {
                 }
             }
         }
-        self.material = Material::Forging(need);
-        self.forge(need, false);
+        match self.forge(need, false) {
+            Ok(()) => self.material = Material::Forging(need),
+            Err(error) => self.failed(format!("cannot start a thread: {error}")),
+        }
     }
 
-    fn forge(&mut self, need: Need, ahead: bool) {
+    fn forge(&mut self, need: Need, ahead: bool) -> io::Result<()> {
         let tested = match need {
             Need::RandomX(_) => self.tested.randomx,
             Need::GhostRider => self.tested.ghostrider,
         };
         let order = Order { need, settings: self.settings.clone(), ahead, test: !tested };
-        match forge::start(order, self.inbox.clone()) {
-            Ok(()) => self.forging = true,
-            Err(error) => self.failed(format!("cannot start a thread: {error}")),
-        }
+        forge::start(order, &self.common, self.inbox.clone())?;
+        self.in_flight = Some(need);
+        Ok(())
     }
 
     /// How far the lanes are with the dataset.
@@ -329,68 +352,15 @@ impl Supply {
         self.tell(&Notice::Ready { in_force, took });
     }
 
-    fn look_ahead(&mut self, need: Need, next: Option<Seed>) {
-        if let Next::Building(of, ahead) = &self.next
-            && let Some(dataset) = ahead.builder().finish()
-        {
-            self.next = Next::Ready(*of, dataset);
-            self.built += 1;
-        }
-        let Some(next) = next.filter(|next| Need::RandomX(*next) != need) else { return };
-        let again = match &self.next {
-            Next::Refused(of, since) if *of == next => since.elapsed() >= AGAIN,
-            other => other.seed() != Some(&next),
-        };
-        if again && self.material.is_fast() && !self.forging {
-            self.next = Next::Forging(next);
-            self.forge(Need::RandomX(next), true);
-        }
-    }
-
     /// From light to fast, once there is memory.
     fn widen(&mut self) {
-        if self.scarce_since.is_some_and(|since| since.elapsed() >= AGAIN) {
+        let light = matches!(self.material, Material::Ready { source: Source::Light(_), .. });
+        if light && self.scarce_since.is_some_and(|since| since.elapsed() >= AGAIN) {
             self.scarce_since = Some(Instant::now());
             if host::available_bytes() >= FAST_NEEDS_BYTES {
                 self.scarce_since = None;
                 self.replace(Material::None, None);
             }
-        }
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        if let Some((reason, _)) = &self.failed {
-            return Phase::Failed { reason: reason.clone() };
-        }
-        match &self.material {
-            Material::None | Material::Forging(_) => Phase::Preparing { done_permille: 0 },
-            Material::Building(building) => {
-                Phase::Preparing { done_permille: building.builder.done_permille() }
-            }
-            Material::Ready { .. } => Phase::Mining,
-        }
-    }
-
-    pub(super) fn show(&self, board: &mut Board) {
-        let retired = self.retired.as_ref().map_or(0, |(_, source)| source_bytes(source));
-        let forge = if self.forging { CACHE_BYTES } else { 0 };
-        board.memory_bytes = self.material.bytes() + self.next.bytes() + retired + forge;
-        (board.datasets_built, board.dataset_took) = (self.built, self.took);
-        match &self.material {
-            Material::Ready { source: Source::Fast(dataset), .. } => {
-                board.mode = "fast mode";
-                let (pages, mode) = (dataset.pages(), dataset.mode());
-                board.compute = format!("pages {pages}, {mode}");
-            }
-            Material::Ready { source: Source::Light(cache), .. } => {
-                board.mode = "light mode";
-                board.compute = cache.mode().to_string();
-            }
-            Material::Ready { source: Source::GhostRider(plans), .. } => {
-                board.mode = "";
-                board.compute = plans.to_string();
-            }
-            _ => board.compute.clear(),
         }
     }
 }
