@@ -18,6 +18,7 @@ use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
 use coordinator::config::Config;
 use coordinator::db::Db;
+use coordinator::dispatch::Left;
 use coordinator::intake::Submission;
 use coordinator::router::router;
 use ed25519_dalek::SigningKey;
@@ -144,7 +145,8 @@ async fn work(app: &SharedApp, name: &Name) -> usize {
     };
     let miner = app.presence.find(name).await.expect("the database").expect("a miner");
     loop {
-        let next = app.dispatch.next(Arc::clone(&miner), 1, Duration::from_secs(1)).await;
+        let next =
+            app.dispatch.next(Arc::clone(&miner), 1, Left::default(), Duration::from_secs(1)).await;
         let Some(job) = next.expect("the database") else { return done };
         let proof = proof(&job, name, &signer, app.now());
         app.settlement.prove(caller.clone(), proof, None).await.expect("a sound proof is paid");

@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod audit;
 pub mod capabilities;
+pub mod capacity;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,6 +8,7 @@ use protocol::{Job, JobId, JobState, Timestamp};
 use serde_json::json;
 
 use super::deal::{self, Candidate, Hand, Load, Room};
+use super::matching::Needs;
 use super::store::{self, Grant, HeldJob, Wanted};
 use super::takes::Takes;
 use super::{Ask, Ready};
@@ -99,10 +100,12 @@ impl Desk<'_> {
         Ok(Claimed { jobs, exhausted, ranks, raced })
     }
 
-    /// The ready classes that the one who asks can take.
+    /// The ready classes that the one who asks can take now.
     fn takes(&self, ready: &Ready, ask: &Ask) -> HashSet<i32> {
-        let can = |class: &i32| self.takes.can_take(&ask.miner, *class);
-        ready.classes.keys().copied().filter(can).collect()
+        let can = |(class, (_, needs)): &(&i32, &(u64, Arc<Needs>))| {
+            self.takes.can_take(&ask.miner, **class) && ask.left.holds(needs)
+        };
+        ready.classes.iter().filter(can).map(|(class, _)| *class).collect()
     }
 }
 

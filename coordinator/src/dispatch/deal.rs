@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use protocol::JobId;
 use protocol::job::SlotKind;
 
-use super::matching;
+use super::matching::{self, Needs};
 use crate::miners::Miner;
 
 /// A job that can be claimed.
@@ -50,6 +50,31 @@ pub struct Load {
     pub cpu: u32,
     /// On GPU slots.
     pub gpu: u32,
+}
+
+/// What a miner says is left of it beside the jobs that it has; what is absent is as it registered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Memory in MiB.
+    pub ram_mb: Option<u32>,
+    /// Processor threads.
+    pub cpu_threads: Option<u32>,
+    /// Scratch space in MiB.
+    pub disk_mb: Option<u32>,
+}
+
+impl Left {
+    /// Whether a job of these needs could begin at once. Which could ever, is for
+    /// [`matching::unmet`] to say.
+    pub fn holds(&self, needs: &Needs) -> bool {
+        [
+            (needs.ram_mb, self.ram_mb),
+            (needs.cpu_threads, self.cpu_threads),
+            (needs.disk_mb, self.disk_mb),
+        ]
+        .into_iter()
+        .all(|(needed, left)| left.is_none_or(|left| needed <= left))
+    }
 }
 
 impl Room {
@@ -158,6 +183,20 @@ mod tests {
         let jobs = vec![job(1, 1, 30), job(2, 1, 10), job(3, 1, 20)];
         let hands = [hand(1, &[1]), hand(2, &[1])];
         assert_eq!(dealt(jobs, &hands, &mut room(&[1, 2])), [(0, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn who_has_little_left_gets_what_fits() {
+        let needs: Needs = serde_json::from_value(serde_json::json!({
+            "workload": "hash", "runner": "builtin", "slot": "cpu", "unit_price": "1",
+            "ram_mb": 1000, "cpu_threads": 2,
+        }))
+        .unwrap();
+        assert!(Left::default().holds(&needs));
+        let left = Left { ram_mb: Some(1000), cpu_threads: Some(2), disk_mb: Some(0) };
+        assert!(left.holds(&needs));
+        assert!(!Left { ram_mb: Some(999), ..left }.holds(&needs));
+        assert!(!Left { cpu_threads: Some(1), ..left }.holds(&needs));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use deal::Left;
 use matching::Needs;
 use protocol::job::SlotKind;
 use protocol::{Job, JobId};
@@ -117,6 +118,8 @@ struct Ask {
     miner: Arc<Miner>,
     /// How many more jobs it says it can take.
     slots: u32,
+    /// How large they may be.
+    left: Left,
     /// When it is told that there is none; `None`: after the first look.
     until: Option<Instant>,
     /// The wake-up up to which there was nothing for it; `None` before the first look. Another look
@@ -179,7 +182,8 @@ impl Dispatch {
         Ok(Self { shared, controls, replicas, asks, leases })
     }
 
-    /// The next job for a miner, waiting for one up to `wait`; `None` where there is none.
+    /// The next job for a miner that has so many `slots` and so much `left`, waiting for one up to
+    /// `wait`; `None` where there is none.
     ///
     /// # Errors
     /// Where the database is away, or too many miners wait.
@@ -187,6 +191,7 @@ impl Dispatch {
         &self,
         miner: Arc<Miner>,
         slots: u32,
+        left: Left,
         wait: Duration,
     ) -> Result<Option<Job>, ApiError> {
         if slots == 0 || matching::barred(&miner, &self.controls.in_force()).is_some() {
@@ -194,7 +199,7 @@ impl Dispatch {
         }
         let (reply, answer) = oneshot::channel();
         let until = (!wait.is_zero()).then(|| Instant::now() + wait);
-        let ask = Ask { miner, slots, until, looked_at: None, reply };
+        let ask = Ask { miner, slots, left, until, looked_at: None, reply };
         self.asks.try_send(ask).map_err(|_| ApiError::overloaded())?;
         answer.await.map_err(|_| ApiError::overloaded())?
     }
@@ -464,8 +469,8 @@ impl Ask {
             return true;
         }
         let looked_at = self.looked_at.unwrap_or(0);
-        let woken = |(class, (wake, _)): (&i32, &(u64, _))| {
-            *wake > looked_at && takes.can_take(&self.miner, *class)
+        let woken = |(class, (wake, needs)): (&i32, &(u64, Arc<Needs>))| {
+            *wake > looked_at && takes.can_take(&self.miner, *class) && self.left.holds(needs)
         };
         ready.classes.iter().any(woken)
     }

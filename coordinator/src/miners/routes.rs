@@ -21,7 +21,7 @@ use super::{Miner, keys, reputation, store};
 use crate::accounts::{Answer, Binding, Caller, IdempotencyKey, once};
 use crate::app::{App, SharedApp};
 use crate::audit::{self, Action, Record};
-use crate::dispatch::{leases, why};
+use crate::dispatch::{Left, leases, why};
 use crate::error::ApiError;
 use crate::wire::{Body, Either, Params, Recorded, Reply, Segments};
 
@@ -119,6 +119,12 @@ pub struct Next {
     miner: Name,
     /// How many of its slots are free; with 0 it gets no job.
     slots: u32,
+    /// How much memory is left beside the jobs that it has, in MiB; absent: all that it registered.
+    ram_mb: Option<u32>,
+    /// How many processor threads; absent: likewise.
+    cpu_threads: Option<u32>,
+    /// How much scratch space, in MiB; absent: likewise.
+    disk_mb: Option<u32>,
     /// For how long to hold the request until there is a job, in seconds.
     #[serde(default)]
     #[schemars(range(max = MAX_WAIT_SECS))]
@@ -140,7 +146,9 @@ pub async fn next(
     let miner = acting(&app, &caller, &query.miner).await?;
     app.presence.saw(&miner, None);
     let wait = Duration::from_secs(query.wait.into());
-    Ok(match app.dispatch.next(miner, query.slots, wait).await? {
+    let Next { ram_mb, cpu_threads, disk_mb, .. } = query;
+    let left = Left { ram_mb, cpu_threads, disk_mb };
+    Ok(match app.dispatch.next(miner, query.slots, left, wait).await? {
         Some(job) => Either::Left(Reply(StatusCode::OK, job)),
         None => Either::Right(NoContent),
     })

@@ -144,6 +144,14 @@ impl Attempt<'_> {
         sum.checked_div(looks)
     }
 
+    fn places(&self) -> Places {
+        let places = self.dir.places();
+        match &self.booking {
+            Some(booking) => Places { written_bytes: booking.written_bytes(), ..places },
+            None => places,
+        }
+    }
+
     async fn run_program(
         &self,
         command: &Command,
@@ -153,7 +161,7 @@ impl Attempt<'_> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "this node has no sandbox");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
         let processors = processors.to_vec();
-        let mut places = Places { gpu, processors, ..self.dir.places() };
+        let mut places = Places { gpu, processors, ..self.places() };
         let way = self.way_out(&mut places)?;
         let ended = CancellationToken::new();
         let run = async {
@@ -196,7 +204,7 @@ impl Attempt<'_> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "no container runner here");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
         let engine = self.node.runners.containers.as_ref().ok_or_else(unavailable)?.engine();
-        let (places, interrupt) = (self.dir.places(), &self.held.interrupt);
+        let (places, interrupt) = (self.places(), &self.held.interrupt);
         let run = sandbox.run_container(engine, container, &places, interrupt).await;
         let Contained { ending, usage } =
             run.map_err(|error| Refusal::new(FailureCode::Internal, error.to_string()))?;
@@ -269,6 +277,9 @@ impl Attempt<'_> {
             Ending::OutOfMemory => fail(FailureCode::Oom, "the memory is used up".to_owned()),
             Ending::OutputLimit => {
                 fail(FailureCode::Output, "more output than the job may leave".to_owned())
+            }
+            Ending::DiskFull => {
+                fail(FailureCode::Internal, "the node's disk is nearly full".to_owned())
             }
             Ending::Canceled => Err(self.stopped()),
         }

@@ -17,6 +17,7 @@ use tracing::info;
 mod conclusion;
 mod execution;
 
+use crate::capacity::Booking;
 use crate::consent;
 use crate::coordinator::{Backoff, CallError, Remedy};
 use crate::inputs::{self, InputError};
@@ -71,6 +72,8 @@ pub struct Attempt<'a> {
     held: Arc<Held>,
     /// What it has of the machine; given back when its run is over.
     claim: Option<Claim>,
+    /// Its place in the books of memory and disk; absent where its run is over.
+    booking: Option<Booking>,
     /// What its run used, and under which isolation, once that is over.
     used: OnceLock<(Usage, String)>,
     _over: DropGuard,
@@ -81,16 +84,24 @@ impl<'a> Attempt<'a> {
     ///
     /// # Errors
     /// Where its directory cannot be made.
-    pub fn begin(node: &'a Node, job: Job, held: Arc<Held>, claim: Claim) -> io::Result<Self> {
+    pub fn begin(
+        node: &'a Node,
+        job: Job,
+        held: Arc<Held>,
+        claim: Claim,
+        booking: Booking,
+    ) -> io::Result<Self> {
         node.outbox.forget(job.id);
         let dir = node.workspace.create(&job, node.now())?;
-        Ok(Self { claim: Some(claim), ..Self::resume(node, job, dir, held) })
+        let attempt = Self::resume(node, job, dir, held);
+        Ok(Self { claim: Some(claim), booking: Some(booking), ..attempt })
     }
 
     /// At a job whose program had ended well when the node was interrupted.
     pub fn resume(node: &'a Node, job: Job, dir: JobDir, held: Arc<Held>) -> Self {
         let over = held.over.clone().drop_guard();
-        Self { node, job, dir, held, claim: None, used: OnceLock::new(), _over: over }
+        let used = OnceLock::new();
+        Self { node, job, dir, held, claim: None, booking: None, used, _over: over }
     }
 
     /// Works the job off. The receiver learns what became of the report; `None` where there is
@@ -126,6 +137,7 @@ impl<'a> Attempt<'a> {
         );
         let slot = self.slot().await?;
         let gpu = self.gpu(&plan, &slot)?;
+        self.room(&plan).await?;
         self.fetch_inputs().await?;
         let processors = claim.as_ref().map_or(&[][..], Claim::processors);
         let record = self.execute(&plan, mode, gpu, processors).await?;
@@ -172,6 +184,23 @@ impl<'a> Attempt<'a> {
             slot = self.node.slots.slot(kind) => Ok(slot.ok_or_else(no_gpu)?),
             () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
         }
+    }
+
+    /// Waits until what the job takes fits beside the others: for as long as its lease would
+    /// still see it to its end, after which somebody else may have it.
+    async fn room(&self, plan: &Plan) -> Result<(), Abandoned> {
+        let Some(booking) = &self.booking else { return Ok(()) };
+        let left = self.job.lease.deadline.since(self.node.now());
+        let patience = left.saturating_sub(plan.limits().wall);
+        let mut lack = None;
+        tokio::select! {
+            () = booking.begun(|| self.node.free_mb(), &mut lack) => return Ok(()),
+            () = self.held.interrupt.cancel.cancelled() => return Err(self.stopped()),
+            () = tokio::time::sleep(patience) => {}
+        }
+        let why = lack.map_or_else(String::new, |lack| format!(": {lack}"));
+        let why = format!("no room for the job in time{why}");
+        Err(Refusal::new(FailureCode::Internal, why).into())
     }
 
     /// What of the GPU of its slot the job is given.

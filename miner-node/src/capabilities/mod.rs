@@ -39,6 +39,11 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// The memory that programs on this machine can have together, in MiB.
+    pub fn ram_mb(&self) -> u64 {
+        self.memory.cgroup_limit_mb.unwrap_or(self.memory.total_mb)
+    }
+
     /// The GPUs on which work can be done: on-board graphics without memory of its own is none.
     pub fn usable_gpus(&self) -> impl Iterator<Item = &GpuDevice> {
         self.gpus.iter().filter(|gpu| gpu.is_usable())

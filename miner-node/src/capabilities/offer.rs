@@ -81,16 +81,12 @@ fn wire_gpu(device: &GpuDevice) -> Gpu {
 }
 
 fn limits(probe: &Probe, config: &Config, gpus: &[Gpu]) -> CapabilityLimits {
-    let memory = &probe.memory;
     let at_most = |amount: u64, limit: Option<u32>| {
         Some(u32::try_from(amount).unwrap_or(u32::MAX).min(limit.unwrap_or(u32::MAX)))
     };
     CapabilityLimits {
         vram_mb: gpus.iter().map(|gpu| gpu.vram_mb).max(),
-        ram_mb: at_most(
-            memory.cgroup_limit_mb.unwrap_or(memory.total_mb),
-            config.resources.max_ram_mb,
-        ),
+        ram_mb: at_most(probe.ram_mb(), config.resources.max_ram_mb),
         max_runtime_s: Some(config.accept.max_runtime_s),
         disk_mb: at_most(
             probe.disk.available_mb.saturating_sub(config.workspace.min_free_mb.into()),

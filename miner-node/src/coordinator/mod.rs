@@ -28,6 +28,7 @@ pub use backoff::{Backoff, jittered};
 pub use connection::ClientError;
 pub use error::{CallError, Remedy};
 
+use crate::capacity::Footprint;
 use crate::config::{self, BaseUrl, Secret};
 
 /// The largest reply that is read, in bytes.
@@ -44,6 +45,15 @@ const LONGEST_DIGESTION: Duration = Duration::from_secs(120);
 
 /// Header under which a repeated call is recognised.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a node has free when it asks for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Slots.
+    pub slots: u32,
+    /// What is left of the machine beside the jobs that it has.
+    pub room: Footprint,
+}
 
 /// A connection to a coordinator.
 #[derive(Debug, Clone)]
@@ -94,7 +104,7 @@ impl Coordinator {
         self.post("/v1/miner/heartbeat", heartbeat, None).await
     }
 
-    /// Asks for a job for one of `slots` free slots; the coordinator may hold the question for
+    /// Asks for a job that fits into what is `free`; the coordinator may hold the question for
     /// `wait`.
     ///
     /// # Errors
@@ -102,13 +112,16 @@ impl Coordinator {
     pub async fn next(
         &self,
         miner: &Name,
-        slots: u32,
+        free: Free,
         wait: Duration,
     ) -> Result<Option<Job>, CallError> {
         let mut url = self.base.endpoint("/v1/miner/next");
         url.query_pairs_mut()
             .append_pair("miner", miner.as_str())
-            .append_pair("slots", &slots.to_string());
+            .append_pair("slots", &free.slots.to_string())
+            .append_pair("ram_mb", &amount(free.room.ram_mb))
+            .append_pair("cpu_threads", &amount(free.room.threads))
+            .append_pair("disk_mb", &amount(free.room.disk_mb));
         if !wait.is_zero() {
             url.query_pairs_mut().append_pair("wait", &wait.as_secs().to_string());
         }
@@ -266,6 +279,11 @@ async fn stall(mut movement: watch::Receiver<()>) {
             Err(_) => return,
         }
     }
+}
+
+/// As the wire has it: coordinators count in 32 bits.
+fn amount(of: u64) -> String {
+    u32::try_from(of).unwrap_or(u32::MAX).to_string()
 }
 
 fn about(job: JobId, what: &str) -> String {

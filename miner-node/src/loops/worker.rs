@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::{Outcome, Stop, drain};
 use crate::attempt::Attempt;
-use crate::coordinator::{Backoff, Remedy, jittered};
+use crate::coordinator::{Backoff, Free, Remedy, jittered};
 use crate::leases::StopReason;
 use crate::node::Node;
 use crate::outbox::Settled;
@@ -86,6 +86,9 @@ impl Worker {
         let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
             return std::future::pending().await;
         };
+        if !self.has_room().await {
+            return false;
+        }
         if let Some(pause) = self.reason_to_pause() {
             sleep(jittered(pause, 10, self.node.random_u32())).await;
             return false;
@@ -97,6 +100,21 @@ impl Worker {
             }
             None => false,
         }
+    }
+
+    /// Whether a job that asks for nothing in particular could begin now; where not, it waits a
+    /// moment.
+    async fn has_room(&self) -> bool {
+        let node = &self.node;
+        // A disk that is full is told of with the other reasons to pause.
+        let Some(why) = node.lack_of_room().filter(|_| node.lack_of_space().is_none()) else {
+            return true;
+        };
+        if node.leases.count() == 0 {
+            node.complain_of_space(&why);
+        }
+        node.capacity.moment().await;
+        false
     }
 
     /// Who cannot do a job must not ask for one: it would only be lost to its client.
@@ -126,7 +144,9 @@ impl Worker {
         let asked = Instant::now();
         // The place in hand is free as well.
         let slots = node.slots.free().saturating_add(1);
-        let pause = match node.coordinator.next(&node.identity.node_id, slots, wait).await {
+        let left = node.capacity.left(node.free_mb());
+        let free = Free { slots, room: left };
+        let pause = match node.coordinator.next(&node.identity.node_id, free, wait).await {
             Ok(Some(job)) => {
                 self.backoff.reset();
                 return Some(job);
@@ -166,6 +186,8 @@ impl Worker {
         // First of all: until this returns, mining threads have the job's processors.
         let claim = node.sharing.claim(&job);
         let (held, older) = node.leases.take(&job);
+        // Entered before the next question is asked, which says how much is left.
+        let booking = node.capacity.enter(node.footprint(&job));
         node.heartbeat_wake.notify_one();
         self.crew.spawn(async move {
             let id = job.id;
@@ -173,7 +195,7 @@ impl Worker {
                 // Two attempts at one job must not share its directory.
                 older.over.cancelled().await;
             }
-            let settled = match Attempt::begin(&node, job, Arc::clone(&held), claim) {
+            let settled = match Attempt::begin(&node, job, Arc::clone(&held), claim, booking) {
                 Ok(attempt) => {
                     stumbles.store(0, Ordering::Relaxed);
                     attempt.run().await

@@ -25,16 +25,6 @@ impl Node {
         });
     }
 
-    /// Why there is no room for jobs, if there is none.
-    pub fn lack_of_space(&self) -> Option<String> {
-        let floor = self.config.workspace.min_free_mb;
-        match self.workspace.free_mb() {
-            Ok(free) if free >= floor.into() => None,
-            Ok(free) => Some(format!("{free} MiB free, workspace.min_free_mb is {floor}")),
-            Err(error) => Some(error.to_string()),
-        }
-    }
-
     /// The same for a disk that is full.
     pub fn complain_of_space(&self, what: &str) {
         self.rarely(&self.told.space_at, || {

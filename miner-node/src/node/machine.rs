@@ -19,7 +19,10 @@ impl Node {
         let (sensors, root) = (Arc::clone(&self.sensors), self.workspace.root().to_owned());
         let probe =
             blocking(move || sensors.lock().unwrap_or_else(PoisonError::into_inner).probe(&root));
-        let Ok(probe) = probe.await else { return };
+        let Ok(mut probe) = probe.await else { return };
+        // What its jobs have written comes back when they end.
+        let available = &mut probe.disk.available_mb;
+        *available = available.saturating_add(self.capacity.written_mb());
         let offer = self.runners.offer(self.offer.isolation.as_deref());
         let new = miner_capabilities(&probe, &self.config, &self.identity, &offer);
         let Some(new) = news(&self.capabilities(), new) else { return };
@@ -53,15 +56,24 @@ impl Node {
     pub fn ceilings(&self) -> Ceilings {
         let capabilities = self.capabilities();
         let (offered, jobs) = (&capabilities.limits, capabilities.concurrency.max(1));
-        let share = offered.ram_mb.map(|machine| (machine / jobs).max(1));
+        let share = |all: u64| u32::try_from(all / u64::from(jobs)).unwrap_or(u32::MAX).max(1);
+        // Jobs that ask for nothing always fit beside each other.
+        let usual_ram_mb = share(self.capacity.ram_mb()).min(offered.ram_mb.unwrap_or(u32::MAX));
+        let disk_mb = self.free_mb().saturating_add(self.capacity.written_mb());
+        let output_mb = self.config.resources.max_output_mb;
+        let usual_disk_mb = share(disk_mb).min(offered.disk_mb.unwrap_or(u32::MAX)).min(output_mb);
         Ceilings {
             runtime_s: self.config.accept.max_runtime_s,
             ram_mb: offered.ram_mb,
-            usual_ram_mb: self.config.resources.max_ram_mb.or(share),
+            usual_ram_mb: Some(usual_ram_mb),
             disk_mb: offered.disk_mb,
-            output_mb: self.config.resources.max_output_mb,
+            usual_disk_mb: Some(usual_disk_mb),
+            output_mb,
             cpu_threads: offered.cpu_cores,
             busy_threads: self.config.resources.max_cpu_threads,
+            // Jobs are taken down to the floor itself: what is written beside the count, by jobs or
+            // others, has the other half.
+            least_free_mb: self.config.workspace.min_free_mb / 2,
             processes: self.config.sandbox.max_processes.into(),
             open_files: self.config.sandbox.max_open_files.into(),
         }

@@ -14,10 +14,12 @@ use tracing::warn;
 mod complaints;
 mod machine;
 mod reports;
+mod room;
 mod start;
 
 use crate::audit::Audit;
 use crate::capabilities::{Sensors, miner_capabilities, offered_gpus};
+use crate::capacity::Capacity;
 use crate::clock;
 use crate::config::{Config, SlotPlan};
 use crate::coordinator::{ClientError, Coordinator};
@@ -93,6 +95,8 @@ pub struct Node {
     pub slots: Slots,
     /// What of the machine they and mining have.
     pub sharing: Arc<Sharing>,
+    /// What they take together.
+    pub capacity: Arc<Capacity>,
     /// Which it holds.
     pub leases: Leases,
     /// What it has to report.
@@ -181,6 +185,7 @@ impl Node {
         let capabilities = miner_capabilities(&probe, &config, &identity, &offer);
         let slots = capabilities.slots.unwrap_or_default();
         let plan = SlotPlan { cpu: slots.cpu, gpu: slots.gpu, total: capabilities.concurrency };
+        let threads = capabilities.limits.cpu_cores.unwrap_or(u32::MAX).into();
         let rules = Rules::new(config.egress.allow.clone());
         let egress = Egress::new(rules, Internet, config.egress.max_mb);
         let for_jobs = config.sandbox.cpu_affinity.as_ref();
@@ -210,6 +215,7 @@ impl Node {
             offer,
             slots: Slots::new(plan, gpus),
             sharing: Arc::new(sharing),
+            capacity: Arc::new(Capacity::new(probe.ram_mb(), threads)),
             leases: Leases::default(),
             outbox: Outbox::default(),
             standing: watch::Sender::default(),

@@ -23,10 +23,14 @@ pub struct Ceilings {
     pub output_mb: u32,
     /// Scratch space in MiB that a job may ask for; absent: any.
     pub disk_mb: Option<u32>,
+    /// Scratch space in MiB of a job that asks for none; absent: as much as output.
+    pub usual_disk_mb: Option<u32>,
     /// Processor threads that a job may ask for; absent: any.
     pub cpu_threads: Option<u32>,
     /// Processor threads that a job may keep busy, whatever it asks for; absent: all.
     pub busy_threads: Option<u32>,
+    /// Free space in MiB below which running jobs are ended; 0: never mind.
+    pub least_free_mb: u32,
     /// Processes and threads at once.
     pub processes: u64,
     /// Open files of each process.
@@ -41,8 +45,10 @@ impl Default for Ceilings {
             usual_ram_mb: None,
             output_mb: u32::MAX,
             disk_mb: None,
+            usual_disk_mb: None,
             cpu_threads: None,
             busy_threads: None,
+            least_free_mb: 0,
             processes: 1 << 15,
             open_files: 1 << 20,
         }
@@ -56,11 +62,13 @@ impl Ceilings {
     /// [`FailureCode::Deny`] where it asks for more than it can have: it is not run with less.
     pub fn limits(&self, job: &Job) -> Result<Limits, Refusal> {
         let (asked, needed) = (&job.limits, &job.requirements);
+        // What is left in the end has to be written first.
+        let disk_mb = asked.disk_mb.max(asked.max_output_mb);
         for (what, asked, most, unit) in [
             ("run time", asked.max_runtime_s, Some(self.runtime_s), "s"),
             ("memory", asked.ram_mb.max(needed.ram_mb), self.ram_mb, "MiB"),
             ("output", asked.max_output_mb, Some(self.output_mb), "MiB"),
-            ("scratch space", asked.disk_mb, self.disk_mb, "MiB"),
+            ("scratch space", disk_mb, self.disk_mb, "MiB"),
             ("processor threads", needed.cpu_threads, self.cpu_threads, "threads"),
         ] {
             if let (Some(asked), Some(most)) = (asked, most)
@@ -74,8 +82,7 @@ impl Ceilings {
         }
         let bytes = |mb: u32| u64::from(mb) << 20;
         let output_mb = asked.max_output_mb.unwrap_or(self.output_mb);
-        // Scratch files may be more than what is left in the end, if the job says so.
-        let work_mb = asked.disk_mb.map_or(output_mb, |disk_mb| disk_mb.max(output_mb));
+        let work_mb = disk_mb.or(self.usual_disk_mb).unwrap_or(output_mb);
         let runtime_s = asked.max_runtime_s.unwrap_or(self.runtime_s);
         Ok(Limits {
             wall: Duration::from_secs(runtime_s.into()),
@@ -87,6 +94,7 @@ impl Ceilings {
             open_files: self.open_files,
             output_bytes: bytes(output_mb),
             work_bytes: bytes(work_mb),
+            least_free_bytes: bytes(self.least_free_mb),
         })
     }
 }
@@ -102,8 +110,10 @@ mod tests {
         usual_ram_mb: Some(32),
         output_mb: 10,
         disk_mb: Some(50),
+        usual_disk_mb: Some(9),
         cpu_threads: Some(4),
         busy_threads: None,
+        least_free_mb: 0,
         processes: 7,
         open_files: 8,
     };
@@ -114,7 +124,7 @@ mod tests {
         job.limits.max_runtime_s = None;
         let limits = CEILINGS.limits(&job).unwrap();
         assert_eq!((limits.wall.as_secs(), limits.cpu_secs), (100, None));
-        assert_eq!((limits.output_bytes, limits.work_bytes), (10 << 20, 10 << 20));
+        assert_eq!((limits.output_bytes, limits.work_bytes), (10 << 20, 9 << 20));
         assert_eq!(limits.memory_bytes, Some(32 << 20));
         assert_eq!((limits.processes, limits.open_files), (7, 8));
     }

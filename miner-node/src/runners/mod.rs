@@ -182,6 +182,16 @@ impl Runners {
         self.python.is_some() || self.cli.as_ref().is_some_and(Cli::reaches_gpu)
     }
 
+    /// Whether `job` is done by a server of the owner's: what that takes of the machine is not
+    /// the node's to give.
+    pub fn is_served(&self, job: &Job) -> bool {
+        match (job.runner.kind, job.workload.as_str()) {
+            (RunnerKind::Ollama, llm::WORKLOAD) => self.llm.is_some(),
+            (sd::KIND, sd::WORKLOAD) => self.sd.is_some(),
+            _ => false,
+        }
+    }
+
     /// What `job` keeps busy here: a server of the owner's may do on the GPU what is paid as a
     /// processor's work.
     pub fn slot(&self, job: &Job) -> SlotKind {

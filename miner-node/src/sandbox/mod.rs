@@ -6,6 +6,8 @@
 //! process, so that when [`Sandbox::run`] returns, nothing of the job is left.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -101,6 +103,8 @@ pub struct Limits {
     /// Size of everything in the work directory together, in bytes; looked at about once a second,
     /// so that a fast writer comes a little further.
     pub work_bytes: u64,
+    /// Free space below which the run is ended, whoever uses it up, in bytes; 0: never mind.
+    pub least_free_bytes: u64,
 }
 
 /// What of the host belongs to one run: its directories, its files, and its way out.
@@ -120,6 +124,8 @@ pub struct Places {
     pub gpu: Option<Gpu>,
     /// The processors that it may use, by number; empty: those of all jobs.
     pub processors: Vec<usize>,
+    /// Where is kept up to date how much it has written, in bytes.
+    pub written_bytes: Arc<AtomicU64>,
 }
 
 impl Limits {
@@ -135,6 +141,7 @@ impl Limits {
             open_files: 1024,
             output_bytes: 1 << 20,
             work_bytes: 16 << 20,
+            least_free_bytes: 0,
         }
     }
 }
@@ -150,6 +157,7 @@ impl Places {
             door: None,
             gpu: None,
             processors: Vec::new(),
+            written_bytes: Arc::default(),
         }
     }
 }
@@ -178,6 +186,8 @@ pub enum Ending {
     OutOfMemory,
     /// More output than allowed.
     OutputLimit,
+    /// The disk is nearly full, and it cannot be said whose doing that is.
+    DiskFull,
     /// Somebody asked for it.
     Canceled,
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use protocol::Timestamp;
 
@@ -69,6 +70,7 @@ impl JobDir {
             door: None,
             gpu: None,
             processors: Vec::new(),
+            written_bytes: Arc::default(),
         }
     }
 

@@ -16,8 +16,9 @@ use coordinator::router::router;
 use coordinator::serve::Server;
 use coordinator::{ledger, settlement};
 use ed25519_dalek::SigningKey;
+use miner_node::capacity::Footprint;
 use miner_node::config::{self, Secret};
-use miner_node::coordinator::{CallError, Coordinator, Remedy};
+use miner_node::coordinator::{CallError, Coordinator, Free, Remedy};
 use miner_node::receipts::{self, Signer};
 use miner_node::workdir::RunRecord;
 use protocol::job::SlotKind;
@@ -30,6 +31,10 @@ use protocol::{
 };
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+/// A node that has one slot, and nothing else in it.
+const ONE: Free =
+    Free { slots: 1, room: Footprint { ram_mb: 1 << 20, threads: 64, disk_mb: u64::MAX } };
 
 const OUTPUT: &[u8] = b"what the job said\n";
 const ARTIFACT: &[u8] = b"what it left behind";
@@ -104,7 +109,7 @@ impl Stage {
 
     async fn take(&self) -> Job {
         let wait = Duration::from_secs(20);
-        let job = self.node.next(&name("node7"), 1, wait).await.unwrap().unwrap();
+        let job = self.node.next(&name("node7"), ONE, wait).await.unwrap().unwrap();
         let lease = self.node.ack(job.id, job.lease.token).await.unwrap();
         assert_eq!((lease.token, lease.fence), (job.lease.token, job.lease.fence));
         job
@@ -165,12 +170,12 @@ fn key() -> String {
 /// The story. The coordinator's clock moves only where the story says so.
 async fn story(stage: &Stage) {
     let Stage { app, node, .. } = stage;
-    let unknown = node.next(&name("node7"), 1, Duration::ZERO).await;
+    let unknown = node.next(&name("node7"), ONE, Duration::ZERO).await;
     assert_eq!(refusal(unknown), (Some(ErrorCode::MinerNotRegistered), Remedy::Register));
     assert_eq!(node.register(&stage.capabilities()).await.unwrap().status, "registered");
     assert_eq!(node.register(&stage.capabilities()).await.unwrap().status, "updated");
     assert_eq!(node.heartbeat(&stage.heartbeat(&[])).await.unwrap().server_time, app.now());
-    assert_eq!(node.next(&name("node7"), 1, Duration::ZERO).await.unwrap(), None);
+    assert_eq!(node.next(&name("node7"), ONE, Duration::ZERO).await.unwrap(), None);
 
     is_paid(stage).await;
     is_failed_and_called_off(stage).await;

@@ -57,6 +57,13 @@ impl Rig {
         Self::with(options).await
     }
 
+    /// With so many seconds between a job's run time and the end of its lease.
+    pub async fn with_lease_margin(secs: u32) -> Self {
+        let mut options = mock_coordinator::Options::default();
+        options.config.leases.margin_secs = secs;
+        Self::with(options).await
+    }
+
     async fn with(options: mock_coordinator::Options) -> Self {
         // Another test may have been faster; it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -2,8 +2,29 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::rig::{Rig, eventually, script_job};
+use miner_node::attempt::Attempt;
+use miner_node::capacity::{Booking, Footprint};
+use miner_node::coordinator::Free;
+use miner_node::node::Node;
+use protocol::{JobId, JobState};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, eventually, exists, script_job};
+
+/// Ends when a file `go` is put beside it.
+const WAIT: &str = "echo x > here; until [ -e go ]; do sleep 0.05; done";
+
+fn with_ram(script: &str, ram_mb: u32) -> Value {
+    let mut job = script_job(script);
+    job["limits"] = json!({"ram_mb": ram_mb, "max_runtime_s": 600});
+    job
+}
+
+fn let_go(rig: &Rig, id: JobId) {
+    fs::write(rig.job_dir(id).join("work/go"), "").unwrap();
+}
 
 /// Everything below `path`, in bytes.
 fn size(path: &Path) -> u64 {
@@ -79,4 +100,54 @@ async fn a_job_that_cannot_be_begun_goes_back_at_once() {
     let view = rig.failed(id, "E_INTERNAL").await;
     assert!(view.error.unwrap().message.contains("job directory"));
     node.end().await;
+}
+
+#[tokio::test]
+async fn what_parallel_jobs_ask_for_together_is_there() {
+    let mut rig = Rig::new().await;
+    rig.config.resources.max_concurrency = Some(4);
+    let node = rig.run().await;
+    let all = node.node.capabilities().limits.ram_mb.unwrap();
+    let first = rig.submit(with_ram(WAIT, all / 2)).await;
+    exists(&rig.job_dir(first).join("work/here")).await;
+    // Too large to run beside the first; who asks for less is not held up by it.
+    let large = rig.submit(with_ram("true", all / 3 * 2)).await;
+    let small = rig.submit(with_ram("true", all / 8)).await;
+    rig.result(small).await;
+    assert_eq!(rig.mock.job(large).await.unwrap().state, JobState::Queued);
+    // It was not even handed out: the node said how much was left.
+    assert!(!rig.job_dir(large).exists());
+    let_go(&rig, first);
+    rig.result(large).await;
+    node.end().await;
+}
+
+/// Takes the next job and works it off beside `others`; what is reported.
+async fn beside(rig: &Rig, node: &Node, others: Option<Booking>) -> Value {
+    let id = rig.submit(with_ram("true", 64)).await;
+    // Whatever the node says: there are coordinators that do not listen.
+    let room = Footprint { ram_mb: 1 << 20, threads: 64, disk_mb: 1 << 20 };
+    let free = Free { slots: 1, room };
+    let asked = node.coordinator.next(&node.identity.node_id, free, Duration::ZERO).await;
+    let job = asked.unwrap().unwrap();
+    let booking = node.capacity.enter(node.footprint(&job));
+    let claim = node.sharing.claim(&job);
+    let (held, _) = node.leases.take(&job);
+    let attempt = Attempt::begin(node, job, held, claim, booking).unwrap();
+    let reported = attempt.run().await;
+    drop((reported, others));
+    serde_json::from_slice(&fs::read(rig.job_dir(id).join("report.json")).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_job_for_which_there_is_no_room_in_time_goes_back() {
+    let rig = Rig::with_lease_margin(1).await;
+    let node = rig.node().await;
+    node.coordinator.register(&node.capabilities()).await.unwrap();
+    let all = Footprint { ram_mb: node.capacity.ram_mb(), ..Footprint::default() };
+    let others = node.capacity.enter(all);
+    others.begin(0).unwrap();
+    let report = beside(&rig, &node, Some(others)).await.to_string();
+    assert!(report.contains("E_INTERNAL") && report.contains("64 MiB of memory"), "{report}");
+    assert!(!beside(&rig, &node, None).await.to_string().contains("E_"));
 }

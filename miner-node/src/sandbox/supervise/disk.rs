@@ -6,14 +6,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Pid;
 use tokio::time::Instant;
 
-use super::super::Limits;
 use super::super::measure::{deleted, written};
+use super::super::{Ending, Limits, Places};
 
 /// Pause between two counts; one that takes long makes the next one later.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ const NOISE: u64 = 16 << 20;
 /// What is known of the size of the work directory.
 pub(super) struct Disk {
     directory: PathBuf,
+    /// Who else wants to know.
+    written_bytes: Arc<AtomicU64>,
     /// When everything was counted last, and what else is to be known of that moment.
     counted: Option<Counted>,
 }
@@ -36,28 +38,35 @@ struct Counted {
 }
 
 impl Disk {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, counted: None }
+    pub(super) fn new(places: &Places) -> Self {
+        let written_bytes = Arc::clone(&places.written_bytes);
+        Self { directory: places.work.clone(), written_bytes, counted: None }
     }
 
-    /// Whether there is more than allowed, as far as it is time to look; `first` is the process
-    /// whose descendants may hold files that have no name any more.
-    pub(super) async fn exceeds(&mut self, limits: &Limits, first: Option<Pid>) -> bool {
+    /// The ending that is due where there is more than allowed, as far as it is time to look, or
+    /// too little is left; `first` is the process whose descendants may hold files that have no
+    /// name any more.
+    pub(super) async fn look(&mut self, limits: &Limits, first: Option<Pid>) -> Option<Ending> {
         let most = limits.work_bytes;
         let begun = Instant::now();
-        let free = self.free();
+        let Free { all: free, usable } = self.free();
         if let Some(counted) = self.counted {
             let missing = counted.free.saturating_sub(free);
             let could_be_too_much = missing > NOISE && counted.bytes.saturating_add(missing) > most;
-            if begun < counted.next && !could_be_too_much {
-                return false;
+            let is_due = begun >= counted.next || usable < limits.least_free_bytes;
+            if !is_due && !could_be_too_much {
+                return None;
             }
         }
         let bytes = self.bytes(limits, first).await;
         // At most a tenth of the time goes into counting.
         let next = Instant::now() + PAUSE.max(begun.elapsed() * 9);
         self.counted = Some(Counted { bytes, free, next });
-        bytes > most
+        self.written_bytes.store(bytes, Ordering::Relaxed);
+        if bytes > most {
+            return Some(Ending::OutputLimit);
+        }
+        (usable < limits.least_free_bytes).then_some(Ending::DiskFull)
     }
 
     /// Everything that is there now, counted up to what is allowed. Dropping it ends the count.
@@ -76,11 +85,19 @@ impl Disk {
         tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
     }
 
-    /// The free space of the file system, in bytes.
-    fn free(&self) -> u64 {
-        let found = rustix::fs::statvfs(&self.directory);
-        found.map_or(0, |found| found.f_bfree.saturating_mul(found.f_frsize))
+    fn free(&self) -> Free {
+        let Ok(found) = rustix::fs::statvfs(&self.directory) else { return Free::default() };
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Free { all: bytes(found.f_bfree), usable: bytes(found.f_bavail) }
     }
+}
+
+/// The free space of a file system, in bytes.
+#[derive(Default)]
+struct Free {
+    all: u64,
+    /// What is not set apart for its administrator.
+    usable: u64,
 }
 
 /// Set when it is dropped: nobody waits for the count any more.

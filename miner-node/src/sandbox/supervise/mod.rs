@@ -219,7 +219,7 @@ impl Running {
     fn eyes(&mut self, places: &Places) -> Option<Watch> {
         let first = self.first.as_ref().filter(|_| !self.watched)?.pid;
         self.watched = true;
-        let disk = Disk::new(places.work.clone());
+        let disk = Disk::new(places);
         let vram = VramWatch::over(places.gpu.as_ref());
         let (confinement, peak) = (Arc::clone(&self.confinement), Arc::clone(&self.peak));
         Some(Watch { first, confinement, disk, vram, peak })
@@ -289,7 +289,7 @@ impl Running {
         let confinement = self.confinement;
         let last = tokio::task::spawn_blocking(move || confinement.end()).await;
         peak.take_in(last.unwrap_or_default());
-        let work_bytes = Disk::new(places.work.clone()).bytes(limits, None).await;
+        let work_bytes = Disk::new(places).bytes(limits, None).await;
         let ending = match (forced, self.exit_code) {
             (Some(forced), _) => forced,
             (None, _) if peak.out_of_memory => Ending::OutOfMemory,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rustix::thread::CpuSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -19,6 +20,7 @@ struct Case {
     interrupt: Interrupt,
     policy: Policy,
     gpu: Option<Gpu>,
+    written_bytes: Arc<AtomicU64>,
 }
 
 impl Case {
@@ -47,6 +49,7 @@ impl Case {
             interrupt: Interrupt::default(),
             policy: Policy::default(),
             gpu: None,
+            written_bytes: Arc::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Case {
             door: None,
             gpu: self.gpu.clone(),
             processors: Vec::new(),
+            written_bytes: Arc::clone(&self.written_bytes),
         }
     }
 
@@ -312,6 +316,28 @@ async fn all_files_together_are_capped() {
         assert_eq!(case.run().await.ending, Ending::OutputLimit);
         assert_eq!(case.left(), 0);
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_otherwise_ends_it() {
+    let mut case = Case::sh("head -c 900000 /dev/zero > mine; exec sleep 1000");
+    // Nobody's disk has that much left.
+    case.command.limits.least_free_bytes = u64::MAX;
+    case.command.limits.grace = Duration::from_secs(0);
+    assert_eq!(case.run().await.ending, Ending::DiskFull);
+    assert_eq!(case.left(), 0);
+}
+
+#[tokio::test]
+async fn what_is_written_is_told_while_it_runs() {
+    let case = Case::sh("head -c 900000 /dev/zero > mine; exec sleep 1000");
+    let told = async {
+        while case.written_bytes.load(Ordering::Relaxed) < 900_000 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        case.interrupt.kill.cancel();
+    };
+    assert_eq!(tokio::join!(case.run(), told).0.ending, Ending::Canceled);
 }
 
 #[tokio::test]

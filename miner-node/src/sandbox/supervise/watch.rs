@@ -77,6 +77,6 @@ impl Watch {
         if sample.processes > limits.processes + OWN_PROCESSES {
             return Some(Ending::Signaled(Signal::KILL.as_raw()));
         }
-        self.disk.exceeds(limits, Some(first)).await.then_some(Ending::OutputLimit)
+        self.disk.look(limits, Some(first)).await
     }
 }
