@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::job::SlotKind;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::capabilities::GpuDevice;
 use crate::config::SlotPlan;
@@ -16,8 +16,7 @@ pub struct Slots {
     plan: SlotPlan,
     total: Arc<Semaphore>,
     cpu: Arc<Semaphore>,
-    gpu: Arc<Semaphore>,
-    free_gpus: FreeGpus,
+    gpus: Arc<Gpus>,
     waiting: AtomicU32,
 }
 
@@ -27,22 +26,35 @@ pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-/// GPUs that no job has.
-type FreeGpus = Arc<Mutex<Vec<GpuDevice>>>;
-
 /// The right to run one job on a slot of its kind; given back when dropped.
 #[derive(Debug)]
 pub struct Slot {
-    // Before the permit: whoever gets that finds the GPU.
     gpu: Option<LentGpu>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The GPUs, and which of them no job has.
+#[derive(Debug)]
+struct Gpus {
+    /// How many may be lent at once.
+    most: usize,
+    /// The memory of the largest, in MiB.
+    largest_mb: u32,
+    stock: Mutex<Stock>,
+    came_back: Notify,
+}
+
+#[derive(Debug)]
+struct Stock {
+    free: Vec<GpuDevice>,
+    lent: usize,
 }
 
 /// A GPU that one job has; given back when dropped.
 #[derive(Debug)]
 struct LentGpu {
     device: GpuDevice,
-    free: FreeGpus,
+    gpus: Arc<Gpus>,
 }
 
 impl Slot {
@@ -52,18 +64,48 @@ impl Slot {
     }
 }
 
-impl LentGpu {
-    /// The one with the lowest index.
-    fn take(free: &FreeGpus) -> Option<Self> {
-        let mut gpus = free.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = gpus.iter().enumerate().min_by_key(|(_, gpu)| gpu.index)?.0;
-        Some(Self { device: gpus.swap_remove(first), free: Arc::clone(free) })
+impl Gpus {
+    fn new(most: u32, free: Vec<GpuDevice>) -> Self {
+        Self {
+            most: most as usize,
+            largest_mb: free.iter().map(|gpu| gpu.vram_total_mb).max().unwrap_or(0),
+            stock: Mutex::new(Stock { free, lent: 0 }),
+            came_back: Notify::new(),
+        }
+    }
+
+    /// The smallest that has `vram_mb`: larger ones are left to those who need them.
+    fn take(self: &Arc<Self>, vram_mb: u32) -> Option<LentGpu> {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        if stock.lent >= self.most {
+            return None;
+        }
+        let fits = stock.free.iter().enumerate().filter(|(_, gpu)| gpu.vram_total_mb >= vram_mb);
+        let (best, _) = fits.min_by_key(|(_, gpu)| (gpu.vram_total_mb, gpu.index))?;
+        stock.lent += 1;
+        Some(LentGpu { device: stock.free.swap_remove(best), gpus: Arc::clone(self) })
+    }
+
+    async fn lend(self: &Arc<Self>, vram_mb: u32) -> LentGpu {
+        loop {
+            // Listening before looking: one that comes back in between is not missed.
+            let mut came_back = std::pin::pin!(self.came_back.notified());
+            came_back.as_mut().enable();
+            if let Some(lent) = self.take(vram_mb) {
+                return lent;
+            }
+            came_back.await;
+        }
     }
 }
 
 impl Drop for LentGpu {
     fn drop(&mut self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.device.clone());
+        let mut stock = self.gpus.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.free.push(self.device.clone());
+        stock.lent -= 1;
+        drop(stock);
+        self.gpus.came_back.notify_waiters();
     }
 }
 
@@ -75,8 +117,7 @@ impl Slots {
             plan,
             total: semaphore(plan.total),
             cpu: semaphore(plan.cpu),
-            gpu: semaphore(plan.gpu),
-            free_gpus: Arc::new(Mutex::new(gpus)),
+            gpus: Arc::new(Gpus::new(plan.gpu, gpus)),
             waiting: AtomicU32::new(0),
         }
     }
@@ -87,22 +128,25 @@ impl Slots {
         Some(Place { _permit: permit })
     }
 
-    /// Waits for a slot of `kind`; `None` where the node has none of it.
-    pub async fn slot(&self, kind: SlotKind) -> Option<Slot> {
-        let (semaphore, count) = match kind {
-            SlotKind::Cpu => (&self.cpu, self.plan.cpu),
-            SlotKind::Gpu => (&self.gpu, self.plan.gpu),
-        };
-        if count == 0 {
-            return None;
-        }
+    /// Waits for a slot of `kind`, of GPUs for one that has `vram_mb`; `None` where the node has
+    /// none of it.
+    pub async fn slot(&self, kind: SlotKind, vram_mb: u32) -> Option<Slot> {
         let _waiting = Waiting::new(&self.waiting);
-        let permit = Arc::clone(semaphore).acquire_owned().await.ok()?;
-        let gpu = match kind {
-            SlotKind::Cpu => None,
-            SlotKind::Gpu => Some(LentGpu::take(&self.free_gpus)?),
-        };
-        Some(Slot { gpu, _permit: permit })
+        match kind {
+            SlotKind::Cpu if self.plan.cpu > 0 => {
+                let permit = Arc::clone(&self.cpu).acquire_owned().await.ok()?;
+                Some(Slot { gpu: None, _permit: Some(permit) })
+            }
+            SlotKind::Gpu if self.plan.gpu > 0 && vram_mb <= self.gpus.largest_mb => {
+                Some(Slot { gpu: Some(self.gpus.lend(vram_mb).await), _permit: None })
+            }
+            SlotKind::Cpu | SlotKind::Gpu => None,
+        }
+    }
+
+    /// The memory of the largest GPU, in MiB.
+    pub fn largest_vram_mb(&self) -> u32 {
+        self.gpus.largest_mb
     }
 
     /// Whether there are slots of `kind` at all, or it is the kind that needs nothing special.
@@ -166,7 +210,7 @@ mod tests {
     fn a_gpu_has_one_job_at_a_time() {
         let gpu = |index| GpuDevice { index, ..GpuDevice::named("A", Vendor::Nvidia) };
         let slots = Slots::new(SlotPlan { cpu: 1, gpu: 2, total: 3 }, vec![gpu(1), gpu(0)]);
-        let slot = || slots.slot(SlotKind::Gpu).now_or_never().flatten();
+        let slot = || slots.slot(SlotKind::Gpu, 0).now_or_never().flatten();
         let index = |slot: &Option<Slot>| slot.as_ref().unwrap().gpu().map(|gpu| gpu.index);
         let (first, second) = (slot(), slot());
         assert_eq!((index(&first), index(&second)), (Some(0), Some(1)));
@@ -174,19 +218,49 @@ mod tests {
         drop(first);
         let third = slot();
         assert_eq!(index(&third), Some(0));
-        let beside = slots.slot(SlotKind::Cpu).now_or_never().flatten();
+        let beside = slots.slot(SlotKind::Cpu, 0).now_or_never().flatten();
         assert_eq!(index(&beside), None);
         drop((second, third));
         assert_eq!(index(&slot()), Some(0));
     }
 
     #[test]
+    fn the_smallest_gpu_that_is_large_enough() {
+        let gpu = |index, vram_total_mb| GpuDevice {
+            index,
+            vram_total_mb,
+            ..GpuDevice::named("A", Vendor::Nvidia)
+        };
+        let gpus = vec![gpu(0, 80_000), gpu(1, 8_000), gpu(2, 24_000)];
+        let slots = Slots::new(SlotPlan { cpu: 1, gpu: 2, total: 3 }, gpus);
+        let slot = |vram_mb| slots.slot(SlotKind::Gpu, vram_mb).now_or_never();
+        let index = |slot: &Slot| slot.gpu().map(|gpu| gpu.index);
+        assert!(matches!(slot(80_001), Some(None)));
+        let medium = slot(10_000).flatten().unwrap();
+        assert_eq!(index(&medium), Some(2));
+        let any = slot(0).flatten().unwrap();
+        assert_eq!(index(&any), Some(1));
+        // Two at once are what the owner gives, though a third is there.
+        let mut large = Box::pin(slots.slot(SlotKind::Gpu, 50_000));
+        assert!(large.as_mut().now_or_never().is_none());
+        drop(any);
+        assert_eq!(index(&large.now_or_never().flatten().unwrap()), Some(0));
+        // One that is too small is no help to who waits.
+        let mut again = Box::pin(slots.slot(SlotKind::Gpu, 20_000));
+        let small = slot(0).flatten().unwrap();
+        assert_eq!(index(&small), Some(1));
+        assert!(again.as_mut().now_or_never().is_none());
+        drop(medium);
+        assert_eq!(index(&again.now_or_never().flatten().unwrap()), Some(2));
+    }
+
+    #[test]
     fn kinds_do_not_take_each_others_slots() {
         let slots = Slots::new(SlotPlan { cpu: 1, gpu: 0, total: 1 }, Vec::new());
-        assert!(matches!(slots.slot(SlotKind::Gpu).now_or_never(), Some(None)));
-        let held = slots.slot(SlotKind::Cpu).now_or_never().flatten();
+        assert!(matches!(slots.slot(SlotKind::Gpu, 0).now_or_never(), Some(None)));
+        let held = slots.slot(SlotKind::Cpu, 0).now_or_never().flatten();
         assert!(held.is_some());
-        let mut next = Box::pin(slots.slot(SlotKind::Cpu));
+        let mut next = Box::pin(slots.slot(SlotKind::Cpu, 0));
         assert!(next.as_mut().now_or_never().is_none());
         assert_eq!(slots.waiting(), 1);
         drop(held);

@@ -159,6 +159,13 @@ impl<'a> Attempt<'a> {
         if !self.node.slots.has(self.job.slot) {
             return Err(no_gpu().into());
         }
+        let (asked, most) = (self.vram_mb(), self.node.slots.largest_vram_mb());
+        if self.job.slot == SlotKind::Gpu && asked > most {
+            let why = format!(
+                "the job asks for {asked} MiB of GPU memory, this node's largest GPU has {most} MiB"
+            );
+            return Err(Refusal::new(FailureCode::Deny, why).into());
+        }
         let ceilings = self.node.ceilings();
         Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
     }
@@ -171,6 +178,11 @@ impl<'a> Attempt<'a> {
         self.save(Phase::Acked, None)
     }
 
+    /// The memory that a GPU for the job has to have, in MiB.
+    fn vram_mb(&self) -> u32 {
+        self.job.limits.vram_mb.max(self.job.requirements.vram_mb).unwrap_or(0)
+    }
+
     async fn slot(&self) -> Result<Slot, Abandoned> {
         if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
             return Err(no_gpu().into());
@@ -181,7 +193,7 @@ impl<'a> Attempt<'a> {
             SlotKind::Gpu | SlotKind::Cpu => self.job.slot,
         };
         tokio::select! {
-            slot = self.node.slots.slot(kind) => Ok(slot.ok_or_else(no_gpu)?),
+            slot = self.node.slots.slot(kind, self.vram_mb()) => Ok(slot.ok_or_else(no_gpu)?),
             () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
         }
     }
@@ -216,10 +228,15 @@ impl<'a> Attempt<'a> {
             return Err(Refusal::new(FailureCode::NoGpu, why).into());
         }
         let most_mb = self.job.limits.vram_mb.map(u64::from);
+        let meter = self.node.vram_meter(device);
+        if most_mb.is_some() && meter.is_none() {
+            let why = "limits.vram_mb cannot be kept: the driver does not tell this node what a job holds of GPU memory";
+            return Err(Refusal::new(FailureCode::Deny, why).into());
+        }
         Ok(Some(Gpu {
             nodes: device.nodes.clone(),
             env: device.environment(),
-            meter: self.node.vram_meter(device),
+            meter,
             most_bytes: most_mb.map(|mb| mb << 20),
         }))
     }

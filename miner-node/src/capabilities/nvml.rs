@@ -1,5 +1,6 @@
 //! NVIDIA GPUs through the driver's own library.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ use crate::sandbox::VramMeter;
 /// Device files that all NVIDIA GPUs of a machine share. None of them gives access to a GPU by
 /// itself; those that are not there are not needed.
 const SHARED_NODES: [&str; 3] = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"];
+
+/// The kernel's own number for the namespace in which the first process of the machine is.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// The loaded library.
 pub struct NvmlProbe(Arc<Nvml>);
@@ -67,6 +71,9 @@ impl DeviceProbe for NvmlProbe {
     }
 
     fn vram_meter(&self, uuid: &str) -> Option<VramMeter> {
+        if !is_first_pid_namespace(&PathBuf::from("/proc/self/ns/pid")) {
+            return None;
+        }
         self.0.device_by_uuid(uuid).ok()?;
         let (nvml, uuid) = (Arc::clone(&self.0), uuid.to_owned());
         Some(Arc::new(move |pids| held(&nvml, &uuid, pids).ok().flatten()))
@@ -80,28 +87,38 @@ fn nodes(minor: u32) -> Vec<PathBuf> {
     std::iter::once(own).chain(shared).collect()
 }
 
-/// What `pids` hold of a GPU's memory, in bytes; `None` where the driver does not say, as in a
-/// container that hides the processes of its host.
+/// Whether the processes here have the numbers by which the driver knows them. In a container they
+/// have others, and nothing that a job holds would be found to be its own.
+fn is_first_pid_namespace(own: &Path) -> bool {
+    std::fs::metadata(own).is_ok_and(|found| found.ino() == FIRST_PID_NAMESPACE)
+}
+
+/// What `pids` hold of a GPU's memory, in bytes; `None` where the driver does not say, or knows none
+/// of them: they may hold nothing, or not be known to it.
 fn held(nvml: &Nvml, uuid: &str, pids: &[u32]) -> Result<Option<u64>, NvmlError> {
     let device = nvml.device_by_uuid(uuid)?;
     let processes = device
         .running_compute_processes()?
         .into_iter()
         .chain(device.running_graphics_processes().unwrap_or_default());
+    Ok(sum(processes.map(|process| (process.pid, process.used_gpu_memory)), pids))
+}
+
+fn sum(processes: impl Iterator<Item = (u32, UsedGpuMemory)>, pids: &[u32]) -> Option<u64> {
     let mut seen = Vec::new();
     let mut total = 0_u64;
-    for process in processes.filter(|process| pids.contains(&process.pid)) {
+    for (pid, used) in processes.filter(|(pid, _)| pids.contains(pid)) {
         // One that does both is in both lists.
-        if seen.contains(&process.pid) {
+        if seen.contains(&pid) {
             continue;
         }
-        seen.push(process.pid);
-        match process.used_gpu_memory {
+        seen.push(pid);
+        match used {
             UsedGpuMemory::Used(bytes) => total = total.saturating_add(bytes),
-            UsedGpuMemory::Unavailable => return Ok(None),
+            UsedGpuMemory::Unavailable => return None,
         }
     }
-    Ok(Some(total))
+    (!seen.is_empty()).then_some(total)
 }
 
 impl From<NvmlError> for NoDevices {
@@ -127,6 +144,16 @@ mod tests {
     fn the_file_of_a_gpu_has_its_minor_number() {
         assert_eq!(nodes(7)[0], Path::new("/dev/nvidia7"));
         assert!(nodes(7)[1..].iter().all(|node| SHARED_NODES.map(Path::new).contains(&&**node)));
+    }
+
+    #[test]
+    fn memory_of_processes_that_are_not_known_is_not_nothing() {
+        let held = |pid, bytes| (pid, UsedGpuMemory::Used(bytes));
+        let sum = |pids: &[u32]| sum([held(7, 5), held(8, 9), held(7, 5)].into_iter(), pids);
+        assert_eq!((sum(&[7, 9]), sum(&[8, 7]), sum(&[1])), (Some(5), Some(14), None));
+        let hidden = [(7, UsedGpuMemory::Unavailable)];
+        assert_eq!(super::sum(hidden.into_iter(), &[7]), None);
+        assert!(!is_first_pid_namespace(Path::new("/proc/self/ns/net")));
     }
 
     #[test]

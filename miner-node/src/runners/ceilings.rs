@@ -27,7 +27,7 @@ pub struct Ceilings {
     pub usual_disk_mb: Option<u32>,
     /// Processor threads that a job may ask for; absent: any.
     pub cpu_threads: Option<u32>,
-    /// Processor threads that a job may keep busy, whatever it asks for; absent: all.
+    /// Processor threads that a job may keep busy that asks for none; absent: all.
     pub busy_threads: Option<u32>,
     /// Free space in MiB below which running jobs are ended; 0: never mind.
     pub least_free_mb: u32,
@@ -89,7 +89,7 @@ impl Ceilings {
             grace: GRACE,
             cpu_secs: asked.cpu_secs.map(u64::from),
             memory_bytes: asked.ram_mb.or(self.usual_ram_mb).map(bytes),
-            cpu_threads: self.busy_threads,
+            cpu_threads: needed.cpu_threads.or(self.busy_threads),
             processes: self.processes,
             open_files: self.open_files,
             output_bytes: bytes(output_mb),
@@ -112,7 +112,7 @@ mod tests {
         disk_mb: Some(50),
         usual_disk_mb: Some(9),
         cpu_threads: Some(4),
-        busy_threads: None,
+        busy_threads: Some(3),
         least_free_mb: 0,
         processes: 7,
         open_files: 8,
@@ -124,6 +124,7 @@ mod tests {
         job.limits.max_runtime_s = None;
         let limits = CEILINGS.limits(&job).unwrap();
         assert_eq!((limits.wall.as_secs(), limits.cpu_secs), (100, None));
+        assert_eq!(limits.cpu_threads, Some(3));
         assert_eq!((limits.output_bytes, limits.work_bytes), (10 << 20, 9 << 20));
         assert_eq!(limits.memory_bytes, Some(32 << 20));
         assert_eq!((limits.processes, limits.open_files), (7, 8));
@@ -140,6 +141,7 @@ mod tests {
         job.requirements.cpu_threads = Some(4);
         let limits = CEILINGS.limits(&job).unwrap();
         assert_eq!((limits.wall.as_secs(), limits.cpu_secs), (100, Some(7)));
+        assert_eq!(limits.cpu_threads, Some(4));
         assert_eq!((limits.output_bytes, limits.work_bytes), (3 << 20, 50 << 20));
         assert_eq!(limits.memory_bytes, Some(64 << 20));
         job.limits.disk_mb = Some(1);

@@ -87,7 +87,9 @@ impl Sandbox {
         let alone = isolation.keeper == Keeper::Rlimits;
         let Limiter { root, may_set_others, counted_apart } = self.limiter;
         let counted = tenant.is_some() || (counted_apart && !root);
-        let rlimits = Rlimits::of(&command.limits, alone, alone && counted);
+        // CUDA reserves address space by the terabyte: a job with a GPU is held by what it is seen
+        // to have, or it could not begin at all.
+        let rlimits = Rlimits::of(&command.limits, alone && places.gpu.is_none(), alone && counted);
         let (prefix, rlimits) = if tenant.is_some() && !may_set_others {
             (rlimits.command_line(&self.tools.prlimit), None)
         } else {

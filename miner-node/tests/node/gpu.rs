@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, Running, eventually};
 
-/// A driver with two GPUs, which says that every process holds so many bytes.
+/// A driver with two GPUs, which says that every process holds so many bytes, if it knows.
 struct Driver {
     devices: PathBuf,
-    held: u64,
+    held: Option<u64>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -39,7 +39,7 @@ impl DeviceProbe for Driver {
     }
 
     fn vram_meter(&self, uuid: &str) -> Option<VramMeter> {
-        let (asked, uuid, held) = (Arc::clone(&self.asked), uuid.to_owned(), self.held);
+        let (asked, uuid, held) = (Arc::clone(&self.asked), uuid.to_owned(), self.held?);
         Some(Arc::new(move |pids| {
             // Asked for processes that are there, and never for the node's own.
             assert!(!pids.contains(&std::process::id()));
@@ -57,7 +57,8 @@ struct Gpus {
 }
 
 impl Gpus {
-    async fn new(held: u64) -> Self {
+    async fn new(held: impl Into<Option<u64>>) -> Self {
+        let held = held.into();
         let rig = Rig::new().await;
         rig.allow(
             "sh",
@@ -142,5 +143,15 @@ async fn a_gpu_that_is_gone_is_no_gpu() {
     let fail = format!("POST /v1/miner/jobs/{id}/fail");
     let call = gpus.rig.mock.journal.wait_for(move |call| call.is(&fail)).await;
     assert_eq!(call.body.unwrap()["error_code"], "E_NOGPU");
+    gpus.node.end().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_nobody_can_keep_is_refused() {
+    let gpus = Gpus::new(None).await;
+    let id = gpus.submit("true", json!({"vram_mb": 2048})).await;
+    let error = gpus.rig.failed(id, "E_DENY").await.error.unwrap();
+    assert!(error.message.contains("cannot be kept"), "{}", error.message);
+    assert_eq!(gpus.text(gpus.submit("echo ok", json!({})).await).await, "ok\n");
     gpus.node.end().await;
 }

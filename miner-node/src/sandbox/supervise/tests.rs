@@ -571,6 +571,17 @@ async fn as_much_gpu_memory_as_allowed_is_only_counted() {
 }
 
 #[tokio::test]
+async fn address_space_is_not_limited_where_cuda_needs_it() {
+    for (gpu, limit) in [(None, "1048576\n"), (Some(meter(0, &Arc::default())), "unlimited\n")] {
+        let mut case = Case::bare("ulimit -v");
+        case.command.limits.memory_bytes = Some(1 << 30);
+        case.gpu = gpu;
+        assert_eq!(case.run().await.ending, Ending::Exited(0));
+        assert_eq!(case.stdout(), limit);
+    }
+}
+
+#[tokio::test]
 async fn a_gpu_job_sees_its_device_and_no_other() {
     let devices = TempDir::new().unwrap();
     for name in ["nvidia0", "nvidia1", "nvidiactl"] {
