@@ -276,10 +276,10 @@ impl<'a> Attempt<'a> {
             Some(StopReason::Shutdown) => {
                 Refusal::new(FailureCode::Crash, "the node is shutting down").into()
             }
-            // Not reported: the coordinator knows, and where it only took the lease back, a report
-            // of `E_CANCELED` would end the job for its client.
+            // The coordinator knows; it is told what the job had used until then. Where it only took
+            // the lease back, the lease's token makes this report void.
             Some(StopReason::Canceled) | None => {
-                Abandoned::Lost("canceled by the coordinator".to_owned())
+                Refusal::new(FailureCode::Canceled, "canceled by the coordinator").into()
             }
         }
     }

@@ -193,6 +193,13 @@ async fn a_canceled_job_is_killed() {
     assert!(client.post(url).send().await.unwrap().status().is_success());
     rig.until_phase(id, "FAILED").await;
     assert_eq!(rig.ended(id).await.state, JobState::Canceled);
+    // Its client knows; the coordinator is told what it cost.
+    let fail = format!("POST /v1/miner/jobs/{id}/fail");
+    let told = rig.mock.journal.wait_for(move |call| call.is(&fail)).await;
+    assert_eq!(told.status, 200);
+    let told = told.body.unwrap();
+    assert_eq!(told["error_code"], "E_CANCELED");
+    assert!(told["metrics"]["max_rss_mb"].is_number(), "{told}");
     assert_eq!(miner_node::sandbox::kill_orphans(&rig.job_dir(id)), 0);
     node.end().await;
 }
