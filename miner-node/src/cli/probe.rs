@@ -1,7 +1,9 @@
 //! `probe`: what this machine has, and what a node on it would offer.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,7 +15,7 @@ use super::{FAILED, Flags, answer, complain};
 use crate::capabilities::{GpuDevice, Probe, Sensors, mode, slot_plan};
 use crate::config::Config;
 use crate::private;
-use crate::runners::{Allowlist, Builtin, Cli, Containers, Offer, Python, Runners, Wasm};
+use crate::runners::{Offer, Remark, Runners, Standing, Trial};
 use crate::sandbox::{Isolation, Piece, Sandbox, Tools};
 
 /// Everything that `probe` has to say.
@@ -116,7 +118,7 @@ fn offer(config: &Config, parts: &mut Vec<Part>, notes: &mut Vec<String>) -> Off
         let mut runners = Runners::default();
         let level = try_programs(config, &mut runners, parts, notes).await;
         let level = level.map_err(|why| notes.push(format!("no program can be run: {why}"))).ok();
-        runners.add_served(&config.runners, |why| notes.push(why.to_owned())).await;
+        runners.add_served(&config.runners, |remark| notes.extend(note(remark))).await;
         runners.offer(level.map(|level| level.to_string()).as_deref())
     })
 }
@@ -130,6 +132,9 @@ async fn try_programs(
 ) -> Result<Isolation, String> {
     let root = std::env::temp_dir().join(format!("aitbc-probe-{}", std::process::id()));
     private::directory(&root).map_err(|error| error.to_string())?;
+    // Trials under a user id of their own pass through it, as jobs do in a work directory.
+    let open = Permissions::from_mode(0o711);
+    std::fs::set_permissions(&root, open).map_err(|error| error.to_string())?;
     let level = try_below(&root, config, runners, parts, notes).await;
     // Left behind it is only clutter.
     let _ = std::fs::remove_dir_all(root);
@@ -155,55 +160,25 @@ async fn try_below(
     );
     let level = probed.map_err(|error| error.to_string())?;
     let executable = std::env::current_exe().map_err(|error| error.to_string())?;
-    if config.runners.builtin.enable {
-        match Builtin::probe(executable.clone(), &sandbox, &directory).await {
-            Ok(builtin) => runners.builtin = Some(builtin),
-            Err(why) => notes.push(format!("no built-in work: {why}")),
-        }
-    }
-    if config.runners.container.enable {
-        match Containers::probe(&config.runners.container, &sandbox, "probe").await {
-            Ok(containers) => runners.containers = Some(containers),
-            Err(why) => notes.push(format!("no containers: {why}")),
-        }
-    }
-    if config.runners.cli.enable {
-        match Allowlist::load(&config.runners.cli.allowlist_dir) {
-            Ok(list) => runners.cli = Cli::new(list),
-            Err(error) => notes.push(error.to_string()),
-        }
-    }
-    if config.runners.python.enable {
-        try_python(config, &sandbox, root, runners, notes).await;
-    }
-    if config.runners.wasm.enable {
-        match Wasm::probe(executable, &sandbox, &directory).await {
-            Ok(wasm) => runners.wasm = Some(wasm),
-            Err(why) => notes.push(format!("no WebAssembly: {why}")),
-        }
-    }
+    let trial = Trial {
+        settings: &config.runners,
+        sandbox: &sandbox,
+        executable: &executable,
+        root,
+        owner: "probe",
+    };
+    *runners = Runners::tried(&trial, |remark| notes.extend(note(remark))).await;
     Ok(level)
 }
 
-async fn try_python(
-    config: &Config,
-    sandbox: &Sandbox,
-    root: &Path,
-    runners: &mut Runners,
-    notes: &mut Vec<String>,
-) {
-    let (driver, trial) = (root.join("driver.py"), root.join("trial"));
-    let settings = &config.runners.python;
-    let mut complaints = Vec::new();
-    let complain = |why| complaints.push(why);
-    match Python::probe(settings, driver, sandbox, &trial, complain).await {
-        Ok(python) => {
-            notes.extend(python.as_ref().map(Python::description));
-            runners.python = python;
-        }
-        Err(why) => notes.push(format!("no Python modules: {why}")),
+/// What is worth a note; that something works is seen from what is offered.
+fn note(remark: Remark) -> Option<String> {
+    let Remark { runner, state, what } = remark;
+    match state {
+        Standing::Works => (runner == "python").then_some(what),
+        Standing::Partly(fix) => Some(format!("{runner}: {what} ({fix})")),
+        Standing::Fails(fix) => Some(format!("{runner} is not offered: {what} ({fix})")),
     }
-    notes.append(&mut complaints);
 }
 
 fn text(report: &Report) -> String {

@@ -1,4 +1,4 @@
-//! Whether this machine is ready: configuration, directories, key, GPU, sandbox, allowlist.
+//! Whether this machine is ready: configuration, directories, key, GPU.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,8 +8,6 @@ use super::Finding;
 use crate::capabilities::{Sensors, host, mode};
 use crate::config::{Config, Loaded};
 use crate::identity;
-use crate::runners::Allowlist;
-use crate::sandbox::{Piece, Sandbox, Tools, Unavailable};
 
 /// The configuration was read; what is odd about it?
 pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
@@ -130,88 +128,10 @@ pub(super) fn accelerator(config: &Config) -> Finding {
     }
 }
 
-/// Whether programs can really be run in the sandbox.
-pub(super) async fn sandbox(config: &Config) -> Vec<Finding> {
-    let fix = "install bubblewrap, and permit user namespaces (sysctl kernel.unprivileged_userns_clone=1)";
-    let tools = match Tools::find() {
-        Ok(tools) => tools,
-        Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
-    };
-    let mut policy = config.sandbox_policy();
-    policy.reached.extend(std::env::current_exe());
-    let mut sandbox = match Sandbox::new(tools, &policy) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return vec![Finding::fail("sandbox", error.to_string(), fix)],
-    };
-    let directory = std::env::temp_dir().join(format!("aitbc-doctor-{}", std::process::id()));
-    let mut findings = vec![match sandbox.probe(&directory).await {
-        Ok(level) => Finding::ok("sandbox", format!("a trial program ran; level {level}")),
-        Err(error @ Unavailable::Lacking { .. }) => {
-            let fix = "do what it says, or take the part out of sandbox.require";
-            Finding::fail("sandbox", error.to_string(), fix)
-        }
-        Err(error) => Finding::fail("sandbox", error.to_string(), fix),
-    }];
-    findings.extend(Piece::ALL.map(|piece| part(piece, sandbox.why_not(piece))));
-    findings
-}
-
-/// Whether a part of the isolation is in force, and what is there instead of it.
-fn part(piece: Piece, why_not: Option<&str>) -> Finding {
-    let (check, with, without, fix) = match piece {
-        Piece::Seccomp => {
-            ("syscalls", "filtered", "not filtered", "install a version that has the filter")
-        }
-        Piece::Cgroup => (
-            "limits",
-            "a control group for each job",
-            "per process, and a look at the whole job now and then",
-            "put Delegate=yes into the unit (by hand: systemd-run -p Delegate=yes miner-node run)",
-        ),
-        Piece::OwnUid => ("job user", "a user id for each job", "that of the node", ""),
-    };
-    match why_not {
-        None => Finding::ok(check, with),
-        // Not to be root is worth more than this part.
-        Some(why) if piece == Piece::OwnUid => Finding::ok(check, format!("{without}: {why}")),
-        Some(why) => Finding::warn(check, format!("{without}: {why}"), fix),
-    }
-}
-
-/// Which programs jobs may start.
-pub(super) fn allowlist(config: &Config) -> Finding {
-    let directory = &config.runners.cli.allowlist_dir;
-    if !config.runners.cli.enable {
-        return Finding::ok("allowlist", "the cli runner is switched off");
-    }
-    match Allowlist::load(directory) {
-        Ok(list) if list.programs().is_empty() => Finding::warn(
-            "allowlist",
-            format!("{} allows no program; only built-in jobs are offered", directory.display()),
-            "copy the samples you like from etc/miner/allowlist.d there",
-        ),
-        Ok(list) => {
-            let names: Vec<_> = list.programs().keys().map(String::as_str).collect();
-            Finding::ok("allowlist", names.join(", "))
-        }
-        Err(error) => Finding::fail("allowlist", error.to_string(), "correct that file"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::Status;
-
-    #[test]
-    fn what_is_less_than_it_could_be_says_how_to_get_more() {
-        assert_eq!(part(Piece::Cgroup, None).status, Status::Ok);
-        let finding = part(Piece::Cgroup, Some("version 2: there is none"));
-        assert_eq!(finding.status, Status::Warn);
-        assert!(finding.detail.contains("there is none"));
-        assert!(finding.fix.unwrap().contains("Delegate=yes"));
-        assert_eq!(part(Piece::OwnUid, Some("not root")).status, Status::Ok);
-    }
 
     #[test]
     fn root_is_warned() {

@@ -1,7 +1,7 @@
 //! Looks for what is wrong with this node, and says how to mend it.
 //!
 //! Here: what a finding is, the order of the checks, and how they are shown. The checks themselves
-//! are in [`connection`] (the coordinator) and [`machine`] (everything else).
+//! are in [`connection`] (the coordinator), [`trials`] (sandbox and runners) and [`machine`].
 
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use crate::config::{ConfigError, Loaded};
 
 mod connection;
 mod machine;
+mod trials;
 
 /// How good or bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,8 +87,7 @@ fn examine(loaded: &Loaded) -> Vec<Finding> {
             return findings;
         }
     };
-    findings.extend(runtime.block_on(machine::sandbox(&loaded.config)));
-    findings.push(machine::allowlist(&loaded.config));
+    findings.extend(runtime.block_on(trials::check(&loaded.config)));
     findings.extend(runtime.block_on(connection::check(&loaded.config)));
     findings
 }

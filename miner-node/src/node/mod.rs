@@ -171,7 +171,7 @@ impl Node {
         let inputs = Arc::new(inputs.map_err(WorkspaceError::NotPrivate)?);
         let (sandbox, isolation) = isolate(&config, &workspace, &executable).await?;
         let mut runners = match &sandbox {
-            Some(sandbox) => try_runners(&config, sandbox, &workspace, executable.clone()).await,
+            Some(sandbox) => try_runners(&config, sandbox, &workspace, &executable).await,
             None => Runners::default(),
         };
         runners.add_served(&config.runners, complain_of_server).await;

@@ -1,13 +1,13 @@
 //! What a node tries out at its start: whether jobs can be isolated here, and which runners work.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::NodeError;
 use crate::config::Config;
-use crate::runners::{Allowlist, Builtin, Cli, Containers, Python, Runners, Wasm};
+use crate::runners::{Remark, Runners, Standing, Trial};
 use crate::sandbox::{Isolation, Sandbox, Tools};
 use crate::workdir::Workspace;
 
@@ -53,53 +53,32 @@ pub(super) async fn try_runners(
     config: &Config,
     sandbox: &Sandbox,
     workspace: &Workspace,
-    executable: PathBuf,
+    executable: &Path,
 ) -> Runners {
-    let mut runners = Runners::default();
-    let trial = workspace.root().join("trial");
-    if config.runners.builtin.enable {
-        match Builtin::probe(executable.clone(), sandbox, &trial).await {
-            Ok(builtin) => runners.builtin = Some(builtin),
-            Err(why) => error!(event = "no_builtin", "built-in work is not offered: {why}"),
+    let owner = protocol::Sha256Hex::of(workspace.root().as_os_str().as_bytes()).to_string();
+    let trial = Trial {
+        settings: &config.runners,
+        sandbox,
+        executable,
+        root: workspace.root(),
+        owner: &owner,
+    };
+    Runners::tried(&trial, tell).await
+}
+
+fn tell(remark: Remark) {
+    let Remark { runner, state, what } = remark;
+    match state {
+        Standing::Works => debug!(event = "runner", runner, "{what}"),
+        Standing::Partly(fix) => warn!(event = "runner", runner, "{runner}: {what} ({fix})"),
+        Standing::Fails(fix) => {
+            error!(event = "no_runner", runner, "{runner} is not offered: {what} ({fix})");
         }
     }
-    if config.runners.container.enable {
-        let owner = protocol::Sha256Hex::of(workspace.root().as_os_str().as_bytes()).to_string();
-        match Containers::probe(&config.runners.container, sandbox, &owner).await {
-            Ok(containers) => runners.containers = Some(containers),
-            Err(why) => error!(event = "no_containers", "no containers are offered: {why}"),
-        }
-    }
-    if config.runners.cli.enable {
-        match Allowlist::load(&config.runners.cli.allowlist_dir) {
-            Ok(list) => {
-                for path in list.absent() {
-                    warn!(event = "absent", "allowlisted, but not installed: {}", path.display());
-                }
-                runners.cli = Cli::new(list);
-            }
-            Err(error) => error!(event = "bad_allowlist", "{error}"),
-        }
-    }
-    let python = &config.runners.python;
-    if python.enable {
-        let driver = workspace.root().join("driver.py");
-        let complain = |why: String| warn!(event = "bad_task", "{why}");
-        match Python::probe(python, driver, sandbox, &trial, complain).await {
-            Ok(python) => runners.python = python,
-            Err(why) => error!(event = "no_python", "no Python module is offered: {why}"),
-        }
-    }
-    if config.runners.wasm.enable {
-        match Wasm::probe(executable, sandbox, &trial).await {
-            Ok(wasm) => runners.wasm = Some(wasm),
-            Err(why) => error!(event = "no_wasm", "WebAssembly is not offered: {why}"),
-        }
-    }
-    runners
 }
 
 /// A server that is away is asked again later.
-pub(super) fn complain_of_server(why: &str) {
-    warn!(event = "no_server", "{why}");
+pub(super) fn complain_of_server(remark: Remark) {
+    let Remark { runner, what, .. } = remark;
+    warn!(event = "no_server", runner, "{what}");
 }

@@ -10,7 +10,9 @@ use protocol::{FailureCode, Job, Sha256Hex};
 use serde_json::Map;
 
 use super::{JOB_FILE, JobFacts, Refusal, hash, matmul};
-use crate::sandbox::{Command, Ending, INPUT_DIR, Interrupt, Limits, Places, Sandbox, Shown};
+use crate::sandbox::{
+    Command, Ending, INPUT_DIR, Interrupt, Limits, NODE_PROGRAM, Places, Sandbox, Shown,
+};
 use crate::workdir::{read_json, write_json};
 
 /// The workloads of this runner.
@@ -21,9 +23,6 @@ pub const TORCH_BENCH: &str = "torch_bench";
 
 /// The hidden subcommand behind which [`perform`] is.
 pub const SUBCOMMAND: &str = "builtin";
-
-/// Where the sandbox shows the node's program.
-pub(super) const INSIDE: &str = "/miner-node";
 
 /// What the runner has to hash before it is offered.
 const KNOWN_TEXT: &str = "abc";
@@ -91,10 +90,13 @@ impl Builtin {
 
     fn command(&self, workload: &str, limits: Limits) -> Command {
         Command {
-            program: PathBuf::from(INSIDE),
+            program: PathBuf::from(NODE_PROGRAM),
             args: vec![SUBCOMMAND.to_owned(), workload.to_owned()],
             env: Vec::new(),
-            shown: vec![Shown { host: self.executable.clone(), inside: PathBuf::from(INSIDE) }],
+            shown: vec![Shown {
+                host: self.executable.clone(),
+                inside: PathBuf::from(NODE_PROGRAM),
+            }],
             limits,
         }
     }

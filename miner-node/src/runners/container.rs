@@ -6,7 +6,7 @@ use protocol::job::Network;
 use protocol::{FailureCode, Job};
 use serde::Deserialize;
 
-use super::Refusal;
+use super::{Fault, Refusal};
 use crate::config::ContainerRunner;
 use crate::sandbox::container::{Container, Engine};
 use crate::sandbox::{Limits, Sandbox};
@@ -39,38 +39,72 @@ struct Params {
 }
 
 impl Containers {
-    /// A runner as configured, if the engine works and has at least one of the images. `owner` names
-    /// this node among those that use the same engine.
+    /// A runner as configured, if the engine works, has at least one of the images, and was seen to
+    /// set up a container of it below `directory`. `owner` names this node among those that use the
+    /// same engine.
     ///
     /// # Errors
     /// Why not, for the owner.
     pub async fn probe(
         config: &ContainerRunner,
         sandbox: &Sandbox,
+        directory: &Path,
         owner: &str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Fault> {
         if let Some(image) = config.images.iter().find(|image| !is_pinned(image)) {
-            return Err(format!("runners.container.images: {image} is not NAME@sha256:DIGEST"));
+            return Err(Fault::new(
+                format!("runners.container.images: {image} is not NAME@sha256:DIGEST"),
+                "name it as podman image inspect --format '{{index .RepoDigests 0}}' does",
+            ));
         }
         if sandbox.requires_anything() {
-            return Err("sandbox.require names parts that no engine vouches for".to_owned());
+            return Err(Fault::new(
+                "sandbox.require names parts that no engine vouches for",
+                "empty sandbox.require, or set runners.container.enable: false",
+            ));
         }
         let program = program(&config.engine)?;
-        let engine = sandbox.engine(&program, owner).await.map_err(|error| error.to_string())?;
+        let engine = sandbox.engine(&program, owner).await.map_err(|error| {
+            let fix = format!("{} info has to work for the node's user", program.display());
+            Fault::new(error.to_string(), fix)
+        })?;
         if !engine.is_rootless && !config.allow_rootful {
-            let level = engine.level();
-            return Err(format!("{level} is refused unless runners.container.allow_rootful"));
+            return Err(Fault::new(
+                format!("{} is refused", engine.level()),
+                "run the node as the user of a rootless engine, or set runners.container.allow_rootful",
+            ));
         }
         let mut images = Vec::new();
+        let mut here = None;
         for image in &config.images {
-            if config.pull || sandbox.has_image(&engine, image).await {
+            let is_here = sandbox.has_image(&engine, image).await;
+            here = here.or_else(|| is_here.then(|| image.clone()));
+            if config.pull || is_here {
                 images.push(image.clone());
             }
         }
         if images.is_empty() {
-            return Err("none of runners.container.images is at hand".to_owned());
+            return Err(Fault::new(
+                "none of runners.container.images is at hand",
+                "fetch one as the node's user (podman pull), or set runners.container.pull",
+            ));
+        }
+        // What has to be fetched first is seen when a job needs it.
+        if let Some(image) = here {
+            let tried = sandbox.try_container(&engine, &image, directory).await;
+            // Left behind it is only clutter.
+            let _ = std::fs::remove_dir_all(directory);
+            tried.map_err(|why| {
+                let fix = "see that the engine starts it: podman run --rm --network=none IMAGE";
+                Fault::new(format!("a trial container could not be set up: {why}"), fix)
+            })?;
         }
         Ok(Self { engine, images, may_pull: config.pull })
+    }
+
+    /// What it is, for `probe` and `doctor`.
+    pub fn description(&self) -> String {
+        format!("{}, {} images", self.engine.level(), self.images.len())
     }
 
     /// The engine.
@@ -107,6 +141,7 @@ impl Containers {
             args: params.args,
             job_file: job_file.to_owned(),
             may_pull: self.may_pull,
+            entrypoint: None,
             limits,
         })
     }
@@ -123,7 +158,7 @@ fn is_pinned(image: &str) -> bool {
         && digest.bytes().all(is_hex)
 }
 
-fn program(engine: &str) -> Result<PathBuf, String> {
+fn program(engine: &str) -> Result<PathBuf, Fault> {
     let path = Path::new(engine);
     if path.is_absolute() {
         return Ok(path.to_owned());
@@ -131,8 +166,12 @@ fn program(engine: &str) -> Result<PathBuf, String> {
     let wanted = |path: &Path| engine == "auto" || path.file_name() == Some(engine.as_ref());
     let found = ENGINES.iter().map(Path::new).find(|path| wanted(path) && path.is_file());
     found.map(Path::to_owned).ok_or_else(|| match engine {
-        "auto" => "neither podman nor docker is installed (Debian: apt install podman)".to_owned(),
-        other => format!("{other} is not installed"),
+        "auto" => {
+            Fault::new("neither podman nor docker is installed", "Debian: apt install podman")
+        }
+        other => {
+            Fault::new(format!("{other} is not installed"), "correct runners.container.engine")
+        }
     })
 }
 

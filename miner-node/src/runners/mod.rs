@@ -24,6 +24,7 @@ pub mod python;
 pub mod report;
 pub mod sd;
 mod served;
+mod trial;
 pub mod wasm;
 
 pub use allowlist::{Allowlist, AllowlistError};
@@ -35,6 +36,7 @@ pub use llm::Llm;
 pub use python::Python;
 pub use report::Report;
 pub use sd::Sd;
+pub use trial::{Fault, Remark, Standing, Trial};
 pub use wasm::Wasm;
 
 use crate::{sandbox, servers};

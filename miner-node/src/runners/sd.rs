@@ -11,6 +11,7 @@ use protocol::job::RunnerKind;
 use protocol::{FailureCode, Job, Name};
 use serde::Deserialize;
 
+use super::served::unambiguous;
 use super::{Refusal, wanted_model};
 use crate::config::{SdRunner, Secret, Selection};
 use crate::sandbox::Limits;
@@ -22,9 +23,6 @@ pub const WORKLOAD: &str = "sd_infer";
 
 /// The kind of runner that such jobs ask for: to their clients it is a Python pipeline.
 pub const KIND: RunnerKind = RunnerKind::Python;
-
-/// The most models that are offered.
-const MOST_MODELS: usize = 256;
 
 /// The longest prompt, in bytes.
 const LONGEST_PROMPT: usize = 16 << 10;
@@ -199,19 +197,10 @@ fn refused(why: &str) -> Refusal {
     Refusal::new(FailureCode::Input, format!("params: {why}"))
 }
 
-/// The models whose names can stand in a job; what two of them share is offered for none.
+/// The models whose names can stand in a job.
 fn offered(list: &[Checkpoint], selection: &Selection) -> BTreeMap<Name, String> {
-    let mut models = BTreeMap::new();
-    let mut ambiguous = Vec::new();
-    for Checkpoint { model_name, title } in list {
-        let Ok(name) = model_name.parse::<Name>() else { continue };
-        match models.get(&name) {
-            Some(other) if other != title => ambiguous.push(name),
-            _ => drop(models.insert(name, title.clone())),
-        }
-    }
-    models.retain(|name, _| selection.contains(name) && !ambiguous.contains(name));
-    models.into_iter().take(MOST_MODELS).collect()
+    let named = list.iter().map(|model| (model.model_name.as_str(), model.title.as_str()));
+    unambiguous(named, selection)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use super::door::{self, Door};
-use super::{Command, INPUT_DIR, Places, WORK_DIR};
+use super::{Command, INPUT_DIR, NODE_PROGRAM, Places, WORK_DIR};
 
 /// Directories of the system that jobs see, besides `/usr`: a link into `/usr` on merged systems.
 const SYSTEM: [&str; 4] = ["/bin", "/lib", "/lib64", "/sbin"];
@@ -59,7 +59,7 @@ pub(super) fn command_line(
     line.add("--");
     if places.door.is_some() {
         // Whatever follows is the job's, however it looks.
-        line.all([door::INSIDE, door::SUBCOMMAND, "--"]);
+        line.all([NODE_PROGRAM, door::SUBCOMMAND, "--"]);
     }
     line.add(&command.program).all(&command.args);
     line.0
@@ -131,7 +131,7 @@ fn file_system(command: &Command, places: &Places, as_root: bool) -> Vec<OsStrin
         line.bind("--ro-bind", &shown.host, &shown.inside);
     }
     if let Some(door) = &places.door {
-        line.bind("--ro-bind", &door.executable, door::INSIDE);
+        line.bind("--ro-bind", &door.executable, NODE_PROGRAM);
     }
     line.bind("--bind", &places.work, WORK_DIR);
     line.bind("--ro-bind", &places.input, INPUT_DIR);

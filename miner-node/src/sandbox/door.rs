@@ -25,9 +25,6 @@ use tokio::io::Interest;
 /// The hidden subcommand behind which [`open`] is.
 pub const SUBCOMMAND: &str = "door";
 
-/// Where the sandbox shows the node's program.
-pub(super) const INSIDE: &str = "/miner-node";
-
 /// Where programs find the proxy, in a namespace in which nobody else is.
 const PORT: u16 = 3128;
 

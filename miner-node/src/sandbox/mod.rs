@@ -56,6 +56,9 @@ pub const WORK_DIR: &str = "/work";
 /// Where the job finds its input files.
 pub const INPUT_DIR: &str = "/work/input";
 
+/// Where a job that the node's own program does, or opens a door for, finds that program.
+pub const NODE_PROGRAM: &str = "/miner-node";
+
 /// A program to be run in the sandbox.
 #[derive(Debug, Clone)]
 pub struct Command {
@@ -263,6 +266,8 @@ pub struct Sandbox {
     /// Whether the owner set user ids apart for jobs.
     wants_users: bool,
     limiter: Limiter,
+    /// Where the kernel's control groups are.
+    hierarchies: PathBuf,
 }
 
 impl Sandbox {
@@ -289,6 +294,7 @@ impl Sandbox {
             users,
             wants_users: policy.users.is_some(),
             limiter: Limiter::of_this_process(),
+            hierarchies: policy.hierarchies.clone(),
             tools,
         })
     }

@@ -119,7 +119,22 @@ async fn containers_run_and_leave_nothing() {
         rig.failed(id, code).await;
         assert_eq!(podman.containers(), "");
     }
-    // Whether it was the memory, only the engine knows, and not every one says so.
+    // What it uses is seen while it runs.
+    let id = rig
+        .submit(podman.job(
+            "dd if=/dev/zero of=file bs=1000 count=500; i=0; \
+             while [ $i -lt 2000000 ]; do i=$((i+1)); done",
+        ))
+        .await;
+    let metrics = rig.result(id).await.metrics;
+    assert!(metrics["cpu_seconds"].as_f64().unwrap() > 0.0, "{metrics:?}");
+    assert!(metrics["written_bytes"].as_u64().unwrap() >= 500_000, "{metrics:?}");
+    assert!(metrics["max_rss_mb"].as_f64().unwrap() > 0.0, "{metrics:?}");
+    let slowly = "i=0; while :; do dd if=/dev/zero of=/tmp/$i bs=1000000 count=1; i=$((i+1)); \
+                  sleep 0.1; done";
+    let id = rig.submit(with(slowly, json!({"ram_mb": 32}))).await;
+    rig.failed(id, "E_OOM").await;
+    // Who is too fast to be seen is known to the engine, if at all.
     let id = rig.submit(with("tail /dev/zero", json!({"ram_mb": 32}))).await;
     let code = rig.ended(id).await.error.unwrap().code;
     assert!(["E_OOM", "E_SIGNAL"].contains(&code.as_str()), "{code}");

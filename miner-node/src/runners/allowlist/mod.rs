@@ -28,8 +28,16 @@ const MOST_FILES: usize = 1000;
 const LONGEST_NAME: usize = 64;
 
 /// What jobs see of their own: nothing of the host may be put there.
-const TAKEN: [&str; 8] =
-    ["/work", "/tmp", "/proc", "/dev", "/sys", "/run", super::JOB_FILE, super::builtin::INSIDE];
+const TAKEN: [&str; 8] = [
+    "/work",
+    "/tmp",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run",
+    super::JOB_FILE,
+    crate::sandbox::NODE_PROGRAM,
+];
 
 /// Why there is no allowlist.
 #[derive(Debug, thiserror::Error)]

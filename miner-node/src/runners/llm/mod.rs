@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::{FailureCode, Job, Name};
 
+use super::served::unambiguous;
 use super::{Refusal, wanted_model};
 use crate::config::{LlmApi, LlmRunner, Secret, Selection};
 use crate::sandbox::Limits;
@@ -16,9 +17,6 @@ pub mod params;
 
 /// The workload of this runner.
 pub const WORKLOAD: &str = "llm_gen";
-
-/// The most models that are offered.
-const MOST_MODELS: usize = 256;
 
 /// The runner.
 #[derive(Debug)]
@@ -118,28 +116,15 @@ impl Llm {
 }
 
 /// Under which names the models are offered: their own, without the places that servers put before
-/// them, since no name of the market has a slash (`meta-llama/Llama-3.1-8B` is `Llama-3.1-8B`). What
-/// two models would share is offered for none.
+/// them, since no name of the market has a slash (`meta-llama/Llama-3.1-8B` is `Llama-3.1-8B`).
 fn offered(names: &[String], selection: &Selection, dialect: Dialect) -> Models {
-    let mut models = Models::new();
-    let mut ambiguous = Vec::new();
-    let mut offer = |name: &str, server_name: &String| {
-        let Ok(name) = name.parse::<Name>() else { return };
-        match models.get(&name) {
-            Some(other) if other != server_name => ambiguous.push(name),
-            _ => drop(models.insert(name, server_name.clone())),
-        }
-    };
-    for server_name in names {
+    let named = names.iter().flat_map(|server_name| {
         let name = server_name.rsplit('/').next().unwrap_or_default();
-        offer(name, server_name);
         // With Ollama, a name without a tag means this one.
-        if let (Dialect::Ollama, Some(bare)) = (dialect, name.strip_suffix(":latest")) {
-            offer(bare, server_name);
-        }
-    }
-    models.retain(|name, _| selection.contains(name) && !ambiguous.contains(name));
-    models.into_iter().take(MOST_MODELS).collect()
+        let bare = name.strip_suffix(":latest").filter(|_| dialect == Dialect::Ollama);
+        [Some(name), bare].into_iter().flatten().map(|name| (name, server_name.as_str()))
+    });
+    unambiguous(named, selection)
 }
 
 #[cfg(test)]

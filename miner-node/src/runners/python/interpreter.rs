@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::super::Fault;
 use crate::sandbox::Shown;
 
 /// Python where the owner names no virtual environment.
@@ -32,23 +33,25 @@ impl Interpreter {
     ///
     /// # Errors
     /// What is missing, for the owner.
-    pub(super) fn find(venv: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn find(venv: Option<&Path>) -> Result<Self, Fault> {
         let Some(venv) = venv else {
             let program = PathBuf::from(SYSTEM);
             return match program.is_file() {
                 true => Ok(Self { program, shown: Vec::new() }),
-                false => Err(format!("{SYSTEM} is not there (Debian: apt install python3)")),
+                false => Err(Fault::new(
+                    format!("{SYSTEM} is not there"),
+                    "install it (Debian: apt install python3), or set runners.python.venv",
+                )),
             };
         };
         let program = venv.join("bin/python");
         let configuration = venv.join("pyvenv.cfg");
-        let text = fs::read_to_string(&configuration).map_err(|error| {
-            let path = configuration.display();
-            format!("{path}: {error}; make it with: python3 -m venv {}", venv.display())
-        })?;
+        let anew = |why: String| Fault::new(why, format!("run python3 -m venv {}", venv.display()));
+        let text = fs::read_to_string(&configuration)
+            .map_err(|error| anew(format!("{}: {error}", configuration.display())))?;
         let mut shown = vec![same(venv)];
-        shown.extend(links(&program, venv)?);
-        shown.extend(libraries(&text, &configuration)?);
+        shown.extend(links(&program, venv).map_err(anew)?);
+        shown.extend(libraries(&text, &configuration).map_err(anew)?);
         shown.retain(|shown| !shown.inside.starts_with(SYSTEM_ROOT));
         Ok(Self { program, shown })
     }
@@ -161,9 +164,9 @@ mod tests {
     fn a_directory_without_python_is_not_shown() {
         let (root, venv) = homely();
         fs::remove_file(root.path().join("pythons/3.99/lib/python3.99/os.py")).unwrap();
-        assert!(Interpreter::find(Some(&venv)).unwrap_err().contains("holds no python3"));
+        assert!(Interpreter::find(Some(&venv)).unwrap_err().why.contains("holds no python3"));
         fs::write(venv.join("pyvenv.cfg"), "version = 3\n").unwrap();
-        assert!(Interpreter::find(Some(&venv)).unwrap_err().contains("names no home"));
-        assert!(Interpreter::find(Some(root.path())).unwrap_err().contains("python3 -m venv"));
+        assert!(Interpreter::find(Some(&venv)).unwrap_err().why.contains("names no home"));
+        assert!(Interpreter::find(Some(root.path())).unwrap_err().fix.contains("python3 -m venv"));
     }
 }

@@ -14,7 +14,7 @@ use protocol::{FailureCode, Job, Name};
 use serde::Deserialize;
 use serde_json::Map;
 
-use super::{JOB_FILE, JobFacts, Refusal};
+use super::{Fault, JOB_FILE, JobFacts, Refusal};
 use crate::config::PythonRunner;
 use crate::sandbox::{Command, Ending, Interrupt, Limits, Places, Sandbox, Shown};
 use crate::workdir::{read_json, write_json};
@@ -68,8 +68,8 @@ impl Python {
         driver: PathBuf,
         sandbox: &Sandbox,
         directory: &Path,
-        mut complain: impl FnMut(String),
-    ) -> Result<Option<Self>, String> {
+        mut complain: impl FnMut(Fault),
+    ) -> Result<Option<Self>, Fault> {
         if settings.task_paths.is_empty() && settings.venv.is_none() {
             return Ok(None);
         }
@@ -81,20 +81,32 @@ impl Python {
                     names.extend(found);
                     task_paths.push(path.clone());
                 }
-                Err(why) => complain(format!("runners.python.task_paths: {why}; none of it runs")),
+                Err(why) => complain(Fault::new(
+                    format!("runners.python.task_paths: {why}; none of it runs"),
+                    "give its files to root or to the node's user, writable for nobody else (chmod -R go-w)",
+                )),
             }
         }
-        write_driver(&driver).map_err(|error| format!("{}: {error}", driver.display()))?;
+        write_driver(&driver).map_err(|error| {
+            let why = format!("{}: {error}", driver.display());
+            Fault::new(why, "see to the work directory")
+        })?;
         let interpreter = Interpreter::find(settings.venv.as_deref())?;
         let found = Found::default();
         let mut python = Self { interpreter, driver, task_paths, tasks: Vec::new(), found };
         let outcome = python.look(names, sandbox, directory).await;
         // Left behind it is only clutter.
         let _ = fs::remove_dir_all(directory);
-        python.found = outcome?;
+        python.found = outcome.map_err(|why| {
+            let fix = "start runners.python.venv's bin/python by hand as the node's user; make it anew if that fails";
+            Fault::new(why, fix)
+        })?;
         for (name, why) in &python.found.modules {
             match why {
-                Some(why) => complain(format!("the Python module {name} is not offered: {why}")),
+                Some(why) => complain(Fault::new(
+                    format!("the Python module {name} is not offered: {why}"),
+                    "correct the module, or install what it imports into runners.python.venv",
+                )),
                 None => python.tasks.push(name.clone()),
             }
         }
@@ -141,7 +153,10 @@ impl Python {
     /// Which Python it is, for `probe` and `doctor`.
     pub fn description(&self) -> String {
         let torch = if self.found.torch { ", with torch" } else { "" };
-        format!("Python {} of {}{torch}", self.found.version, self.found.prefix.display())
+        let (version, prefix) = (&self.found.version, self.found.prefix.display());
+        let names: Vec<_> = self.tasks.iter().map(Name::as_str).collect();
+        let tasks = if names.is_empty() { "no module".to_owned() } else { names.join(", ") };
+        format!("Python {version} of {prefix}{torch}: {tasks}")
     }
 
     pub(super) fn plan(&self, job: &Job, limits: Limits) -> Result<Command, Refusal> {

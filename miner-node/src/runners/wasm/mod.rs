@@ -18,7 +18,7 @@ use wasi_common::pipe::WritePipe;
 use super::report::{REPORTED, Report};
 use super::{JOB_FILE, JobFacts, Refusal};
 use crate::sandbox::{
-    Command, Ending, INPUT_DIR, Interrupt, Limits, Places, Sandbox, Shown, WORK_DIR,
+    Command, Ending, INPUT_DIR, Interrupt, Limits, NODE_PROGRAM, Places, Sandbox, Shown, WORK_DIR,
 };
 use crate::workdir::{read_json, write_json};
 
@@ -38,9 +38,6 @@ pub const ENGINE: &str = "wasmtime-36";
 
 /// The hidden subcommand behind which [`perform`] is.
 pub const SUBCOMMAND: &str = "wasm";
-
-/// Where the sandbox shows the node's program.
-const INSIDE: &str = "/miner-node";
 
 /// What a job's memory limit leaves to the engine itself and the compiled module, in bytes; of a
 /// small limit it is half.
@@ -130,10 +127,13 @@ impl Wasm {
         let memory = limits.memory_bytes.map_or(LARGEST_MEMORY, guest_bytes);
         let args = [SUBCOMMAND, "--fuel", &fuel.to_string(), "--memory-bytes", &memory.to_string()];
         Command {
-            program: PathBuf::from(INSIDE),
+            program: PathBuf::from(NODE_PROGRAM),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             env: Vec::new(),
-            shown: vec![Shown { host: self.executable.clone(), inside: PathBuf::from(INSIDE) }],
+            shown: vec![Shown {
+                host: self.executable.clone(),
+                inside: PathBuf::from(NODE_PROGRAM),
+            }],
             limits,
         }
     }

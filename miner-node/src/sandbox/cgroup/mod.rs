@@ -14,8 +14,11 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid};
 
+mod foreign;
 mod v1;
 mod v2;
+
+pub(super) use foreign::Foreign;
 
 use super::process_tree::{signal, start_time};
 use super::{Keeper, Limits, OWN_PROCESSES};

@@ -80,7 +80,8 @@ impl Engine {
         }
         add(&format!("--name={}", container.name));
         add(&format!("--label={}", self.label()));
-        add(&format!("--pull={}", if container.may_pull { "missing" } else { "never" }));
+        // It was fetched before, where it may be.
+        add(&"--pull=never");
         add(&format!("--pids-limit={}", limits.processes));
         add(&format!("--ulimit=nofile={0}:{0}", limits.open_files));
         add(&format!("--ulimit=nproc={0}:{0}", limits.processes));
@@ -104,6 +105,9 @@ impl Engine {
         add(&bind(&places.input, Path::new(INPUT_DIR), "ro"));
         add(&bind(&container.job_file, Path::new(super::JOB_FILE), "ro"));
         add(&format!("--workdir={WORK_DIR}"));
+        if let Some(program) = &container.entrypoint {
+            add(&format!("--entrypoint={program}"));
+        }
         add(&"--");
         add(&container.image);
         for argument in &container.args {
@@ -150,6 +154,7 @@ mod tests {
             args: vec!["--privileged".to_owned(), "a b".to_owned()],
             job_file: "/jobs/1/job.json".into(),
             may_pull: false,
+            entrypoint: None,
             limits: Limits { memory_bytes: Some(1 << 20), ..Limits::trial() },
         };
         let line = engine.run_line(&container, &Places::below(Path::new("/jobs/1")));

@@ -9,6 +9,7 @@ use std::process::Output;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -19,7 +20,10 @@ use super::confine::Confinement;
 use super::measure::written;
 use super::{Ending, Interrupt, Limits, Places, Sandbox, SandboxError, Unavailable, Usage};
 
+mod account;
 mod command_line;
+
+use account::Account;
 
 /// Where a container finds what it is told about its job.
 const JOB_FILE: &str = "/job.json";
@@ -30,8 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The most that is read of what an engine answers, in bytes.
 const LONGEST_ANSWER: u64 = 64 << 10;
 
+/// How long fetching an image may take.
+const LONGEST_PULL: Duration = Duration::from_secs(1800);
+
 /// Pause between two looks at what is written.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A program that no image has, and the exit code of an engine that has set everything up and does
+/// not find it.
+const ABSENT_PROGRAM: &str = "/aitbc/no-such-program";
+const NOT_FOUND: i32 = 127;
 
 /// The exit code of an engine that could not start the container.
 const NOT_STARTED: i32 = 125;
@@ -71,6 +83,8 @@ pub struct Container {
     pub job_file: PathBuf,
     /// Whether an image that is not here may be fetched.
     pub may_pull: bool,
+    /// What is started in place of what the image says.
+    pub entrypoint: Option<String>,
     /// What it may use.
     pub limits: Limits,
 }
@@ -130,6 +144,41 @@ impl Sandbox {
         self.ask(&engine.program, &inspect).await.is_ok()
     }
 
+    /// Whether a container of `image` can be set up as for a job, tried below `directory`: it is
+    /// asked to start a program that no image has, so that nothing of it runs.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn try_container(
+        &self,
+        engine: &Engine,
+        image: &str,
+        directory: &Path,
+    ) -> Result<(), String> {
+        let places = Places::below(directory);
+        let job_file = directory.join("job.json");
+        let prepare = || {
+            std::fs::create_dir_all(&places.work)?;
+            std::fs::create_dir_all(&places.input)?;
+            std::fs::write(&job_file, "{}")
+        };
+        prepare().map_err(|error| error.to_string())?;
+        let container = Container {
+            name: format!("aitbc-trial-{}", std::process::id()),
+            image: image.to_owned(),
+            args: Vec::new(),
+            job_file,
+            may_pull: false,
+            entrypoint: Some(ABSENT_PROGRAM.to_owned()),
+            limits: Limits { wall: PATIENCE, ..Limits::trial() },
+        };
+        let run = self.run_container(engine, &container, &places, &Interrupt::default()).await;
+        match run.map_err(|error| error.to_string())?.ending {
+            Ending::Exited(NOT_FOUND) => Ok(()),
+            ending => Err(format!("it ended: {ending:?} {}", last_line(&places.stderr))),
+        }
+    }
+
     /// Runs `container` and returns when nothing of it is left.
     ///
     /// # Errors
@@ -142,18 +191,37 @@ impl Sandbox {
         interrupt: &Interrupt,
     ) -> Result<Contained, SandboxError> {
         engine.give(places, &container.job_file).map_err(SandboxError::io("job directory"))?;
+        // What it takes to fetch an image is no run time of the job's.
+        if container.may_pull && !self.has_image(engine, &container.image).await {
+            self.pull(engine, &container.image, interrupt).await?;
+        }
         let line = engine.run_line(container, places);
         let started = Instant::now();
         let spawned = self.launcher.spawn(line, Vec::new(), None, &Confinement::none()).await;
         let mut client = spawned.map_err(SandboxError::io("start"))?;
-        let outcome = self.watch(engine, container, places, interrupt, started, &mut client).await;
+        let account = Account::default();
+        let outcome = tokio::select! {
+            outcome = self.watch(engine, container, places, interrupt, started, &mut client) => outcome,
+            () = account.keep(self, engine, container, &self.hierarchies) => Ok((None, None)),
+        };
         // Whatever happened: nothing stays.
         let verdict = self.verdict(engine, container).await;
         let removed = self.remove(engine, &container.name).await;
         let (forced, code) = outcome?;
         removed?;
         let wall = started.elapsed();
-        let usage = Usage { wall, ..Usage::default() };
+        let seen = account.sample();
+        let printed = [&places.stdout, &places.stderr]
+            .map(|path| path.metadata().map_or(0, |found| found.len()));
+        let usage = Usage {
+            wall,
+            cpu: seen.cpu,
+            max_rss_bytes: seen.rss_bytes,
+            written_bytes: printed
+                .iter()
+                .fold(size(&places.work, u64::MAX).await, |sum, more| sum.saturating_add(*more)),
+            ..Usage::default()
+        };
         let ending = match (forced, verdict) {
             (Some(forced), _) => forced,
             (None, Some(Verdict { is_out_of_memory: true, .. })) => Ending::OutOfMemory,
@@ -163,7 +231,44 @@ impl Sandbox {
             }
             (None, None) => natural(code.unwrap_or(NOT_STARTED)),
         };
+        let is_out_of_memory = account.explains(ending, container.limits.memory_bytes);
+        let ending = if is_out_of_memory { Ending::OutOfMemory } else { ending };
         Ok(Contained { ending, usage })
+    }
+
+    /// Fetches an image for as long as nobody minds.
+    async fn pull(
+        &self,
+        engine: &Engine,
+        image: &str,
+        interrupt: &Interrupt,
+    ) -> Result<(), SandboxError> {
+        let mut line = command_line::environment();
+        line.push(engine.program.clone().into());
+        line.extend(["pull", "--quiet", image].map(OsString::from));
+        let pulled = tokio::select! {
+            pulled = timeout(LONGEST_PULL, self.output(line)) => pulled,
+            () = interrupt.cancel.cancelled() => return Ok(()),
+        };
+        let failed =
+            |why: String| SandboxError::Setup(format!("the image cannot be fetched: {why}"));
+        let output = pulled.map_err(|_| failed("it takes too long".to_owned()))?;
+        let output = output.map_err(SandboxError::io("start"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(failed(said.lines().last().unwrap_or("it failed").to_owned()))
+    }
+
+    /// The first process of a container that runs, and the container's id.
+    async fn first_process(&self, engine: &Engine, container: &Container) -> Option<(Pid, String)> {
+        let format = "{{.State.Pid}} {{.Id}}";
+        let inspect = ["inspect", "--type", "container", "--format", format, &container.name];
+        let said = self.ask(&engine.program, &inspect).await.ok()?;
+        let (pid, id) = said.split_once(' ')?;
+        // 0 where it does not run yet.
+        Some((Pid::from_raw(pid.parse().ok()?)?, id.trim().to_owned()))
     }
 
     /// Waits until the container has ended, ending it where a limit or somebody demands it. Returns
@@ -312,11 +417,16 @@ fn natural(code: i32) -> Ending {
 }
 
 async fn exceeds(directory: &Path, most: u64) -> bool {
+    size(directory, most).await > most
+}
+
+/// What is in `directory`, counted up to `most`, in bytes.
+async fn size(directory: &Path, most: u64) -> u64 {
     let directory = directory.to_owned();
     let measured =
         tokio::task::spawn_blocking(move || written(&directory, most, &AtomicBool::new(false)))
             .await;
-    measured.unwrap_or(u64::MAX) > most
+    measured.unwrap_or(u64::MAX)
 }
 
 fn last_line(path: &Path) -> String {
