@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -19,7 +19,19 @@ const SHARED_NODES: [&str; 3] = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvid
 /// The kernel's own number for the namespace in which the first process of the machine is.
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
-/// The loaded library.
+/// The driver's library: loaded once, whoever asks.
+static LIBRARY: LazyLock<Result<Arc<Nvml>, String>> =
+    LazyLock::new(|| Nvml::init().map(Arc::new).map_err(|error| format!("NVML: {error}")));
+
+/// The driver's library.
+///
+/// # Errors
+/// There is no NVIDIA driver, or it is broken.
+pub fn library() -> Result<Arc<Nvml>, String> {
+    LIBRARY.clone()
+}
+
+/// The eyes that the library is.
 pub struct NvmlProbe(Arc<Nvml>);
 
 impl NvmlProbe {
@@ -28,7 +40,7 @@ impl NvmlProbe {
     /// # Errors
     /// There is no NVIDIA driver, or it is broken.
     pub fn open() -> Result<Self, NoDevices> {
-        Ok(Self(Arc::new(Nvml::init()?)))
+        library().map(Self).map_err(NoDevices)
     }
 
     fn device(

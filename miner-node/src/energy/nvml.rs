@@ -1,17 +1,20 @@
 //! NVIDIA GPUs through the driver's own library; cards since Volta count.
 
+use std::sync::Arc;
+
 use nvml_wrapper::Nvml;
 
 use super::{Counter, Reading};
+use crate::capabilities::nvml;
 
 /// The loaded library.
 #[derive(Debug)]
-pub struct NvmlCounter(Nvml);
+pub struct NvmlCounter(Arc<Nvml>);
 
 impl NvmlCounter {
-    /// Loads it; `None` where there is no driver.
+    /// `None` where there is no driver.
     pub fn open() -> Option<Self> {
-        Nvml::init().ok().map(Self)
+        nvml::library().ok().map(Self)
     }
 
     fn energy(&self, index: u32) -> Option<Reading> {
