@@ -4,6 +4,7 @@
 //! Version 2 where it is delegated to the node, else the controllers of version 1, as far as the
 //! node may make groups below its own. What neither has, `rlimits` and a look now and then replace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -175,16 +176,34 @@ impl Cgroups {
 
     /// Removes the groups of processes that are gone.
     fn clear(&self) {
-        for base in self.bases() {
-            let Ok(entries) = fs::read_dir(base) else { continue };
-            for entry in entries.flatten() {
-                if entry.file_name().to_str().is_some_and(is_left_over) {
-                    let directories = vec![entry.path()];
-                    finish(directories);
+        let entries = self.bases().into_iter().filter_map(|base| fs::read_dir(base).ok());
+        let names: BTreeSet<_> =
+            entries.flatten().flatten().map(|entry| entry.file_name()).collect();
+        for name in names {
+            let Some(owner) = name.to_str().and_then(owner) else { continue };
+            let groups: Vec<_> = self.bases().iter().map(|base| base.join(&name)).collect();
+            if owner.is_gone() {
+                finish(groups);
+            } else if owner.is_foreign() && was_used(&groups) {
+                // Whether its node is gone cannot be seen from here. A job that has been in it is
+                // over if nobody is in it now; as long as anybody is, the kernel keeps it.
+                for group in groups {
+                    let _ = remove(&group);
                 }
             }
         }
     }
+}
+
+/// Whether anything has ever run in these groups, which are one.
+fn was_used(groups: &[PathBuf]) -> bool {
+    groups.iter().any(|group| {
+        let counted = |file| number(group, file).is_some_and(|count| count > 0);
+        counted("memory.peak")
+            || counted("memory.max_usage_in_bytes")
+            || counted("cpuacct.usage")
+            || keyed(group, "cpu.stat", "usage_usec").is_some_and(|count| count > 0)
+    })
 }
 
 /// The number of the namespace in which this process has its pid; 0 where it cannot be had.
@@ -192,20 +211,31 @@ fn pid_namespace() -> u64 {
     fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
 }
 
-/// Whether it names a group of ours whose process is gone. What a node in another namespace made is
-/// for it to judge: its pid means nothing here.
-fn is_left_over(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+/// The node that made a group, as the group's name says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    pid: u64,
+    started: u64,
+    namespace: u64,
+}
+
+/// Who made the group of that name, if it is one of ours.
+fn owner(name: &str) -> Option<Owner> {
+    let rest = name.strip_prefix(PREFIX)?;
     let mut parts = rest.split('-').map_while(|part| part.parse::<u64>().ok());
-    let (Some(pid), Some(started), Some(namespace)) = (parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    if namespace != pid_namespace() {
-        return false;
+    Some(Owner { pid: parts.next()?, started: parts.next()?, namespace: parts.next()? })
+}
+
+impl Owner {
+    /// In another namespace its pid means nothing here.
+    fn is_foreign(self) -> bool {
+        self.namespace != pid_namespace()
     }
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.and_then(start_time) != Some(started)
+
+    fn is_gone(self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        !self.is_foreign() && pid.and_then(start_time) != Some(self.started)
+    }
 }
 
 impl Group {

@@ -159,6 +159,43 @@ fn sleeper() -> Child {
     std::process::Command::new("/usr/bin/sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap()
 }
 
+/// What a node in a container left that is gone goes when nobody is in it; what has not been used
+/// yet may be about to.
+#[test]
+fn an_empty_group_of_another_namespace_is_removed_once_it_was_used() {
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let delegated = || Cgroups::delegated(Path::new(HIERARCHIES), &membership);
+    // Without groups there is nothing to see here.
+    let Ok(groups) = delegated() else { return };
+    let bases: Vec<_> = groups.bases().into_iter().map(Path::to_owned).collect();
+    let name = format!("{PREFIX}{}-1-{}-7-0", std::process::id(), pid_namespace() + 1);
+    let make = |name: &str| Group {
+        directories: bases.iter().map(|base| base.join(name)).collect(),
+        version: groups.keeper(),
+    };
+    let (used, unused) = (make(&name), make(&format!("{name}-new")));
+    for directory in used.directories.iter().chain(&unused.directories) {
+        fs::create_dir(directory).unwrap();
+    }
+    let mut child = sleeper();
+    used.admit(Pid::from_child(&child)).unwrap();
+    delegated().unwrap();
+    assert!(used.directories.iter().all(|directory| directory.exists()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The kernel lets go of who has ended a moment later.
+    let all_gone = || used.directories.iter().all(|directory| !directory.exists());
+    for _ in 0..TRIES {
+        delegated().unwrap();
+        if all_gone() {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    assert!(all_gone());
+    assert!(unused.directories.iter().all(|directory| directory.exists()));
+}
+
 /// On a machine that gives us groups, what is in one goes with it. Elsewhere the reason is told.
 #[test]
 fn a_real_group_is_killed_and_removed() {
