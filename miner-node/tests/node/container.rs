@@ -38,6 +38,8 @@ impl Podman {
         for directory in ["image/bin", "image/work", "image/tmp"] {
             std::fs::create_dir_all(root.path().join(directory)).unwrap();
         }
+        // As every image has it: engines keep the mode of what they mount over.
+        run("/bin/chmod", &["1777", &path("image/tmp")])?;
         std::fs::copy("/bin/busybox", path("image/bin/busybox")).map_err(|e| e.to_string())?;
         for name in ["sh", "cat", "id", "ls", "sleep", "wget", "dd", "touch", "env", "tail"] {
             std::os::unix::fs::symlink("busybox", path(&format!("image/bin/{name}"))).unwrap();
@@ -123,7 +125,7 @@ async fn containers_run_and_leave_nothing() {
     let id = rig
         .submit(podman.job(
             "dd if=/dev/zero of=file bs=1000 count=500; i=0; \
-             while [ $i -lt 2000000 ]; do i=$((i+1)); done",
+             while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 1",
         ))
         .await;
     let metrics = rig.result(id).await.metrics;

@@ -41,7 +41,7 @@ impl Account {
     pub(super) fn explains(&self, ending: Ending, memory_bytes: Option<u64>) -> bool {
         let seen = self.sample();
         let was_full = memory_bytes.is_some_and(|most| seen.rss_bytes >= most / 100 * NEARLY_ALL);
-        ending == Ending::Signaled(SIGKILL) && (seen.out_of_memory || was_full)
+        seen.out_of_memory || (ending == Ending::Signaled(SIGKILL) && was_full)
     }
 
     /// Looks again and again, for ever.
@@ -94,6 +94,7 @@ mod tests {
         assert!(seen(95, false).explains(killed, Some(100)));
         assert!(seen(0, true).explains(killed, None));
         assert!(!seen(50, false).explains(killed, Some(100)));
+        assert!(seen(0, true).explains(Ending::Exited(9), Some(100)));
         assert!(!seen(100, false).explains(Ending::Signaled(11), Some(100)));
         assert!(!seen(100, false).explains(Ending::Exited(0), Some(100)));
     }

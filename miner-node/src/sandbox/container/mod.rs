@@ -3,14 +3,10 @@
 //! The engine isolates it, with what [`command_line`] demands of it; the node holds it to its wall
 //! clock, its output and its disk, and sees to it that nothing of it is left.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rustix::process::Pid;
-use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,24 +14,21 @@ use tokio_util::sync::CancellationToken;
 use super::capture::capture;
 use super::confine::Confinement;
 use super::measure::written;
-use super::{Ending, Interrupt, Limits, Places, Sandbox, SandboxError, Unavailable, Usage};
+use super::{Ending, Interrupt, Limits, Places, Sandbox, SandboxError, Usage};
 
 mod account;
 mod command_line;
+mod engine;
 
 use account::Account;
+use engine::Verdict;
+pub use engine::{Engine, EngineKind};
 
 /// Where a container finds what it is told about its job.
 const JOB_FILE: &str = "/job.json";
 
 /// How long an engine may take over what it only has to look up or remove.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The most that is read of what an engine answers, in bytes.
-const LONGEST_ANSWER: u64 = 64 << 10;
-
-/// How long fetching an image may take.
-const LONGEST_PULL: Duration = Duration::from_secs(1800);
 
 /// Pause between two looks at what is written.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,28 +40,6 @@ const NOT_FOUND: i32 = 127;
 
 /// The exit code of an engine that could not start the container.
 const NOT_STARTED: i32 = 125;
-
-/// An engine that works here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Engine {
-    /// Its program.
-    pub program: PathBuf,
-    /// Which one it is.
-    pub kind: EngineKind,
-    /// Whether it runs without root's rights.
-    pub is_rootless: bool,
-    /// Its containers carry this label, so that a restarted node finds its own.
-    pub owner: String,
-}
-
-/// The kinds of engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineKind {
-    /// podman.
-    Podman,
-    /// docker.
-    Docker,
-}
 
 /// A container to be run.
 #[derive(Debug, Clone)]
@@ -98,52 +69,7 @@ pub struct Contained {
     pub usage: Usage,
 }
 
-impl Engine {
-    /// The level of isolation, as receipts state it: `podman-rootless`.
-    pub fn level(&self) -> String {
-        let kind = match self.kind {
-            EngineKind::Podman => "podman",
-            EngineKind::Docker => "docker",
-        };
-        format!("{kind}-{}", if self.is_rootless { "rootless" } else { "rootful" })
-    }
-}
-
 impl Sandbox {
-    /// The engine at `program`, if it works, with the containers of an earlier life removed.
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub async fn engine(&self, program: &Path, owner: &str) -> Result<Engine, Unavailable> {
-        let refused = |why: String| Unavailable::Refused(format!("{}: {why}", program.display()));
-        let said = self.ask(program, &["--version"]).await.map_err(refused)?;
-        let kind = if said.to_lowercase().contains("podman") {
-            EngineKind::Podman
-        } else {
-            EngineKind::Docker
-        };
-        let format = match kind {
-            EngineKind::Podman => "{{.Host.Security.Rootless}}",
-            EngineKind::Docker => "{{.SecurityOptions}}",
-        };
-        let said = self.ask(program, &["info", "--format", format]).await.map_err(refused)?;
-        let is_rootless = said.trim() == "true" || said.contains("rootless");
-        let engine =
-            Engine { program: program.to_owned(), kind, is_rootless, owner: owner.to_owned() };
-        let label = format!("label={}", engine.label());
-        let left = ["ps", "--all", "--quiet", "--no-trunc", "--filter", &label];
-        for id in self.ask(program, &left).await.map_err(refused)?.split_whitespace() {
-            self.remove(&engine, id).await.map_err(|error| refused(error.to_string()))?;
-        }
-        Ok(engine)
-    }
-
-    /// Whether the engine has `image` at hand.
-    pub async fn has_image(&self, engine: &Engine, image: &str) -> bool {
-        let inspect = ["image", "inspect", "--format", "{{.Id}}", image];
-        self.ask(&engine.program, &inspect).await.is_ok()
-    }
-
     /// Whether a container of `image` can be set up as for a job, tried below `directory`: it is
     /// asked to start a program that no image has, so that nothing of it runs.
     ///
@@ -201,7 +127,7 @@ impl Sandbox {
         let mut client = spawned.map_err(SandboxError::io("start"))?;
         let account = Account::default();
         let outcome = tokio::select! {
-            outcome = self.watch(engine, container, places, interrupt, started, &mut client) => outcome,
+            outcome = self.watch(engine, container, places, interrupt, &account, &mut client) => outcome,
             () = account.keep(self, engine, container, &self.hierarchies) => Ok((None, None)),
         };
         // Whatever happened: nothing stays.
@@ -236,41 +162,6 @@ impl Sandbox {
         Ok(Contained { ending, usage })
     }
 
-    /// Fetches an image for as long as nobody minds.
-    async fn pull(
-        &self,
-        engine: &Engine,
-        image: &str,
-        interrupt: &Interrupt,
-    ) -> Result<(), SandboxError> {
-        let mut line = command_line::environment();
-        line.push(engine.program.clone().into());
-        line.extend(["pull", "--quiet", image].map(OsString::from));
-        let pulled = tokio::select! {
-            pulled = timeout(LONGEST_PULL, self.output(line)) => pulled,
-            () = interrupt.cancel.cancelled() => return Ok(()),
-        };
-        let failed =
-            |why: String| SandboxError::Setup(format!("the image cannot be fetched: {why}"));
-        let output = pulled.map_err(|_| failed("it takes too long".to_owned()))?;
-        let output = output.map_err(SandboxError::io("start"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(failed(said.lines().last().unwrap_or("it failed").to_owned()))
-    }
-
-    /// The first process of a container that runs, and the container's id.
-    async fn first_process(&self, engine: &Engine, container: &Container) -> Option<(Pid, String)> {
-        let format = "{{.State.Pid}} {{.Id}}";
-        let inspect = ["inspect", "--type", "container", "--format", format, &container.name];
-        let said = self.ask(&engine.program, &inspect).await.ok()?;
-        let (pid, id) = said.split_once(' ')?;
-        // 0 where it does not run yet.
-        Some((Pid::from_raw(pid.parse().ok()?)?, id.trim().to_owned()))
-    }
-
     /// Waits until the container has ended, ending it where a limit or somebody demands it. Returns
     /// the ending that was forced, and the client's exit code.
     async fn watch(
@@ -279,9 +170,10 @@ impl Sandbox {
         container: &Container,
         places: &Places,
         interrupt: &Interrupt,
-        started: Instant,
+        account: &Account,
         client: &mut Child,
     ) -> Result<(Option<Ending>, Option<i32>), SandboxError> {
+        let started = Instant::now();
         let (Some(stdout), Some(stderr)) = (client.stdout.take(), client.stderr.take()) else {
             return Err(SandboxError::Setup("no pipes to the container".to_owned()));
         };
@@ -303,6 +195,10 @@ impl Sandbox {
                     () = overflow.cancelled() => break Some(Ending::OutputLimit),
                     () = sleep_until(started + limits.wall) => break Some(Ending::TimedOut),
                     () = sleep(PAUSE) => {
+                        // As with our own groups: no job goes on with half of its processes.
+                        if account.sample().out_of_memory {
+                            break Some(Ending::OutOfMemory);
+                        }
                         if exceeds(&places.work, limits.work_bytes).await {
                             break Some(Ending::OutputLimit);
                         }
@@ -310,7 +206,8 @@ impl Sandbox {
                 }
             };
             if let Some(forced) = forced {
-                let polite = forced != Ending::OutputLimit && !interrupt.kill.is_cancelled();
+                let asked = matches!(forced, Ending::TimedOut | Ending::Canceled);
+                let polite = asked && !interrupt.kill.is_cancelled();
                 self.stop(engine, container, polite, &interrupt.kill, client).await;
             }
             client.wait().await.map(|status| (forced, status.code()))
@@ -346,65 +243,6 @@ impl Sandbox {
         if timeout(PATIENCE, client.wait()).await.is_err() {
             let _ = client.kill().await;
         }
-    }
-
-    async fn verdict(&self, engine: &Engine, container: &Container) -> Option<Verdict> {
-        let format = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}";
-        let inspect = ["inspect", "--type", "container", "--format", format, &container.name];
-        let said = self.ask(&engine.program, &inspect).await.ok()?;
-        Verdict::parse(&said)
-    }
-
-    async fn remove(&self, engine: &Engine, name: &str) -> Result<(), SandboxError> {
-        let removed = self.ask(&engine.program, &["rm", "--force", "--volumes", name]).await;
-        match removed {
-            Ok(_) => Ok(()),
-            Err(why) if why.to_lowercase().contains("no such container") => Ok(()),
-            Err(why) => Err(SandboxError::Setup(why)),
-        }
-    }
-
-    /// What the engine answers; its complaint where it fails.
-    async fn ask(&self, program: &Path, args: &[&str]) -> Result<String, String> {
-        let mut line = command_line::environment();
-        line.push(program.into());
-        line.extend(args.iter().map(OsString::from));
-        let asked = timeout(PATIENCE, self.output(line)).await;
-        let output = asked.map_err(|_| "it does not answer".to_owned())?;
-        let output = output.map_err(|error| error.to_string())?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        match output.status.success() {
-            true => Ok(text(&output.stdout)),
-            false => Err(text(&output.stderr).lines().last().unwrap_or("it failed").to_owned()),
-        }
-    }
-
-    async fn output(&self, line: Vec<OsString>) -> std::io::Result<Output> {
-        let mut child = self.launcher.spawn(line, Vec::new(), None, &Confinement::none()).await?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let pipes = child.stdout.take().zip(child.stderr.take());
-        let Some((out, err)) = pipes else { return Err(std::io::Error::other("no pipes")) };
-        let (mut out, mut err) = (out.take(LONGEST_ANSWER), err.take(LONGEST_ANSWER));
-        tokio::try_join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr))?;
-        Ok(Output { status: child.wait().await?, stdout, stderr })
-    }
-}
-
-/// What the engine says of a container that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Verdict {
-    code: i32,
-    is_out_of_memory: bool,
-}
-
-impl Verdict {
-    fn parse(said: &str) -> Option<Self> {
-        let mut words = said.split_whitespace();
-        let status = words.next()?;
-        let code = words.next()?.parse().ok()?;
-        let is_out_of_memory = words.next()? == "true";
-        // One that was only created never ran.
-        matches!(status, "exited" | "stopped" | "dead").then_some(Self { code, is_out_of_memory })
     }
 }
 
