@@ -12,7 +12,8 @@
 //! | the coordinator, seen by `aitbc` | `event_stream` |
 //! | the owner's inference servers | `model_servers` |
 //! | owners and operators | `settings`, `miner_conf`, `miner_yaml`, `environment`, `allowlist`, `base_url`, `pool_address`, `mock_script`, `profiles` |
-//! | a sandboxed job | `egress_request` |
+//! | clients, seen by runners | `runner_params` |
+//! | a sandboxed job | `egress_request`, `run_log` |
 //! | mining pools and daemons | `monero_pool`, `bitcoin_pool`, `daemon_answers` |
 //! | the machine | `devices`, `state_files` |
 //! | a pool, by way of headers | `cryptonight` (no parser: the kernels of a hash against each other) |
@@ -36,6 +37,7 @@ mod pools;
 mod receipts;
 mod replies;
 mod requests;
+mod runners;
 mod scalars;
 mod servers;
 mod settings;
@@ -52,6 +54,7 @@ pub use pools::{bitcoin_pool, daemon_answers, monero_pool, pool_address};
 pub use receipts::{canonical, receipt};
 pub use replies::replies;
 pub use requests::{requests, upload};
+pub use runners::{run_log, runner_params};
 pub use scalars::{amounts, scalars};
 pub use servers::model_servers;
 pub use settings::{environment, miner_conf, miner_yaml, mock_script, settings};
@@ -86,6 +89,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("receipt", receipt),
     ("replies", replies),
     ("requests", requests),
+    ("run_log", run_log),
+    ("runner_params", runner_params),
     ("scalars", scalars),
     ("settings", settings),
     ("state_files", state_files),

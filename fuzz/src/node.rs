@@ -23,6 +23,8 @@ const CEILINGS: Ceilings = Ceilings {
     usual_ram_mb: None,
     output_mb: 100,
     disk_mb: Some(1 << 16),
+    usual_disk_mb: None,
+    least_free_mb: 0,
     cpu_threads: Some(64),
     busy_threads: None,
     processes: 1024,

@@ -78,7 +78,7 @@ replays! {
     allowlist amounts base_url bitcoin_pool bodies canonical cryptonight daemon_answers devices
     egress_request environment event_stream input_url jobs leased_job miner_conf miner_yaml
     mock_script model_servers monero_pool pool_address profiles receipt replies requests
-    scalars settings state_files upload
+    run_log runner_params scalars settings state_files upload
 }
 
 #[test]

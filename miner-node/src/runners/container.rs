@@ -99,7 +99,12 @@ impl Containers {
                 Fault::new(format!("a trial container could not be set up: {why}"), fix)
             })?;
         }
-        Ok(Self { engine, images, may_pull: config.pull })
+        Ok(Self::of(engine, images, config.pull))
+    }
+
+    /// A runner of `engine`, for these images and no others.
+    pub const fn of(engine: Engine, images: Vec<String>, may_pull: bool) -> Self {
+        Self { engine, images, may_pull }
     }
 
     /// What it is, for `probe` and `doctor`.
