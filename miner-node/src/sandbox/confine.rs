@@ -158,7 +158,12 @@ impl Confinement {
     pub(super) fn sample(&self, first: Pid) -> Sample {
         let Some(count) = self.group.as_ref().map(Group::count) else {
             let mut sample = process_tree::sample(first);
-            sample.out_of_memory = self.memory_bytes.is_some_and(|most| sample.rss_bytes > most);
+            let exceeds = |bytes: u64| self.memory_bytes.is_some_and(|most| bytes > most);
+            if exceeds(sample.rss_bytes) {
+                // A program with many processes shares most of its memory between them.
+                sample.rss_bytes = process_tree::shared_once(first);
+            }
+            sample.out_of_memory = exceeds(sample.rss_bytes);
             return sample;
         };
         // Some hierarchies do not count processor time.

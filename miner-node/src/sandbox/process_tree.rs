@@ -45,6 +45,14 @@ pub(super) fn sample(root: Pid) -> Sample {
     total
 }
 
+/// The memory of `root` and everything below it, in bytes, where what several processes share counts
+/// once. Takes longer than a [`sample`].
+pub(super) fn shared_once(root: Pid) -> u64 {
+    let tree = descendants(root).into_iter().chain([root]);
+    tree.map(|pid| share_bytes(pid).or_else(|| rss_bytes(pid)).unwrap_or_default())
+        .fold(0, u64::saturating_add)
+}
+
 /// Processor time of `pid` and of its children that it has waited for. Works for zombies.
 pub(super) fn cpu_time(pid: Pid) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
@@ -69,8 +77,17 @@ fn stat_fields(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
 }
 
 fn rss_bytes(pid: Pid) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kibibytes(pid, "status", "VmRSS:")
+}
+
+/// Its own memory, and its part of what it shares.
+fn share_bytes(pid: Pid) -> Option<u64> {
+    kibibytes(pid, "smaps_rollup", "Pss:")
+}
+
+fn kibibytes(pid: Pid, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_pid())).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -180,7 +197,10 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory() {
-        assert!(sample(rustix::process::getpid()).rss_bytes > 0);
+        let own = rustix::process::getpid();
+        assert!(sample(own).rss_bytes > 0);
+        let shared = shared_once(own);
+        assert!(shared > 0 && share_bytes(own).is_some(), "{shared}");
     }
 
     #[test]
