@@ -62,6 +62,25 @@ async fn rig(base: &str) -> Rig {
     rig
 }
 
+#[tokio::test]
+async fn a_module_can_paint_where_there_is_no_server() {
+    let rig = rig("/usr/bin/python3").await;
+    let paint = "def run(prompt, steps=20):\n\
+                 \x20   open('image.png', 'wb').write(b'\\x89PNG ' + prompt.encode())\n\
+                 \x20   return {'steps': steps}\n";
+    write(&rig.config.runners.python.task_paths[0].join("sd_infer.py"), paint);
+    let node = rig.run().await;
+    let id = rig
+        .submit(json!({
+            "workload": "sd_infer", "runner": {"kind": "python"}, "params": {"prompt": "a cat"},
+            "artifacts": [{"path": "image.png", "type": "image/png"}], "max_attempts": 1,
+        }))
+        .await;
+    rig.result(id).await;
+    assert_eq!(rig.download(id, 1).await, b"\x89PNG a cat");
+    node.end().await;
+}
+
 #[expect(clippy::disallowed_methods, reason = "the tests make what an owner makes")]
 fn make_venv(base: &str, venv: &Path) {
     let made = Command::new(base)
