@@ -5,6 +5,7 @@
 mod batches;
 mod client;
 mod connection;
+mod daemon;
 mod failover;
 mod lanes;
 mod mined;

@@ -42,6 +42,15 @@ pub struct Tip {
     pub hash: String,
 }
 
+/// What is known of a block of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Header {
+    /// Its nonce.
+    pub nonce: u32,
+    /// The hash of the block before.
+    pub prev_hash: String,
+}
+
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(default)]
@@ -93,6 +102,20 @@ impl Tip {
     /// What is no such answer.
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(body).map_err(|error| Malformed::new("height", &error))
+    }
+}
+
+impl Header {
+    /// Reads the answer to `get_block_header_by_height`.
+    ///
+    /// # Errors
+    /// What is no such answer; inside of it, that there is no such block, mostly.
+    pub fn parse(body: &[u8]) -> Result<Result<Self, Refusal>, Malformed> {
+        #[derive(Deserialize)]
+        struct Found {
+            block_header: Header,
+        }
+        Ok(result::<Found>(body)?.map(|found| found.block_header))
     }
 }
 
@@ -248,6 +271,11 @@ mod tests {
         let bad = br#"{"error":{"code":-7,"message":"Block not accepted"}}"#;
         assert_eq!(submitted(bad), Ok(Err(Refusal::new(Some(-7), "Block not accepted"))));
         assert_eq!(submitted(br#"{"result":{"status":"OK"}}"#), Ok(Ok(())));
+        let found = br#"{"result":{"block_header":{"nonce":7,"prev_hash":"ab","height":1}}}"#;
+        let header = Header { nonce: 7, prev_hash: "ab".to_owned() };
+        assert_eq!(Header::parse(found), Ok(Ok(header)));
+        let above = br#"{"error":{"code":-2,"message":"Requested block height: 9 greater"}}"#;
+        assert!(Header::parse(above).unwrap().is_err() && Header::parse(b"{}").is_err());
         assert!(submitted(br#"{"result":{}}"#).is_err() && submitted(b"").is_err());
         assert!(Tip::parse(br#"{"height":1,"hash":"ab"}"#).is_ok() && Tip::parse(b"[]").is_err());
     }

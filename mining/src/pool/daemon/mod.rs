@@ -1,15 +1,16 @@
 //! Mining alone, on the calls of a Monero daemon: a template at a time, a block as a share.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use reqwest::{Client, redirect};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::dialect::{Fault, Malformed, Sent, inspect};
+use super::dialect::{Fault, Malformed, Refusal, Sent, inspect};
 use super::session::{Order, Session, Teller};
 use super::settings::Scheme;
 use super::{AGENT, Job, Solution, Verdict};
@@ -19,10 +20,20 @@ use crate::work::{MONERO_NONCE_AT, NonceRange, Work};
 
 mod answer;
 
-pub use answer::{LARGEST_ANSWER, Template, Tip, submitted};
+pub use answer::{Header, LARGEST_ANSWER, Template, Tip, submitted};
 
 /// How many templates of the same height are remembered whose blocks may still come.
 const REMEMBERED: usize = 16;
+
+/// How many looks in a row may fail: a daemon that is busy with a block, or is started again, still
+/// takes the blocks of the work that it gave.
+const MOST_FAILED: u32 = 3;
+
+/// For how long a block is handed in again: by then, somebody else has found one on average.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The daemon's number for: not now.
+const BUSY: i64 = -9;
 
 /// Mines for the wallet in the settings until the daemon fails, or nobody gives orders any more.
 pub(super) async fn run(
@@ -43,6 +54,8 @@ pub(super) async fn run(
         sent: Sent::default(),
         fetch_at: now,
         poll_at: now,
+        heard: None,
+        failed: 0,
     };
     loop {
         let done = tokio::select! {
@@ -57,12 +70,8 @@ pub(super) async fn run(
                 None => return Fault::new("another pool took over"),
             },
             news = solo.news() => match news {
-                Ok(News::Template(template)) => solo.take(template).await,
-                Ok(News::Tip(tip)) => {
-                    solo.look_at(&tip);
-                    Ok(())
-                }
-                Err(fault) => Err(fault),
+                Ok(news) => solo.learn(news).await,
+                Err(fault) => solo.bear(fault),
             },
         };
         if let Err(fault) = done {
@@ -88,6 +97,19 @@ struct Solo<'a> {
     fetch_at: Instant,
     /// When a look at the height is due.
     poll_at: Instant,
+    /// When it last answered as it should.
+    heard: Option<Instant>,
+    /// How many looks have failed since.
+    failed: u32,
+}
+
+/// A block that was found.
+struct Found {
+    block: Vec<u8>,
+    nonce: u32,
+    /// The hash of the block before, as the daemon writes it.
+    previous: String,
+    height: u64,
 }
 
 impl Solo<'_> {
@@ -108,6 +130,30 @@ impl Solo<'_> {
         let body = self.daemon.call("get_block_template", &params).await?;
         let template = Template::parse(&body)?;
         Ok(News::Template(template.map_err(|refusal| refusal.fault("the daemon says"))?))
+    }
+
+    async fn learn(&mut self, news: News) -> Result<(), Fault> {
+        (self.heard, self.failed) = (Some(Instant::now()), 0);
+        match news {
+            News::Template(template) => self.take(template).await,
+            News::Tip(tip) => {
+                self.look_at(&tip);
+                Ok(())
+            }
+        }
+    }
+
+    /// A look that fails is no reason to drop the work that is under way, unless nothing else comes.
+    fn bear(&mut self, fault: Fault) -> Result<(), Fault> {
+        let (now, timing) = (Instant::now(), self.session.timing);
+        self.failed += 1;
+        let is_gone = self.heard.is_none_or(|heard| now >= heard + timing.answer);
+        if is_gone || self.failed > MOST_FAILED {
+            return Err(fault);
+        }
+        let again = now + timing.poll;
+        (self.poll_at, self.fetch_at) = (self.poll_at.max(again), self.fetch_at.max(again));
+        Ok(())
     }
 
     async fn take(&mut self, template: Template) -> Result<(), Fault> {
@@ -157,34 +203,67 @@ impl Solo<'_> {
 
     async fn submit(&mut self, solution: &Solution) -> Result<(), Fault> {
         let began = Instant::now();
-        let (verdict, done) = match self.block(solution) {
-            Ok(block) => match self.send(&block).await {
-                Ok(Ok(())) => {
-                    // There is another block to build on. A second one beside it would be taken,
-                    // too, and be worth nothing.
-                    self.issued.clear();
-                    self.fetch_at = Instant::now();
-                    (Verdict::Accepted, Ok(()))
-                }
-                Ok(Err(refusal)) => (refusal.verdict(), Ok(())),
-                Err(fault) => (Verdict::Lost(fault.reason.clone()), Err(fault)),
-            },
-            Err(verdict) => (verdict, Ok(())),
+        let handed_in = match self.found(solution) {
+            Ok(found) => self.hand_in(&found).await,
+            Err(verdict) => Ok(verdict),
+        };
+        if matches!(handed_in, Ok(Verdict::Accepted)) {
+            // There is another block to build on. A second one beside it would be taken, too, and
+            // be worth nothing.
+            self.issued.clear();
+            self.fetch_at = Instant::now();
+        }
+        let (verdict, done) = match handed_in {
+            Ok(verdict) => (verdict, Ok(())),
+            Err(fault) => (Verdict::Lost(fault.reason.clone()), Err(fault)),
         };
         self.teller.answered(solution.number, verdict, began.elapsed()).await;
         done
     }
 
-    fn block(&mut self, solution: &Solution) -> Result<Vec<u8>, Verdict> {
+    fn found(&mut self, solution: &Solution) -> Result<Found, Verdict> {
         let issued = self.issued.iter().find(|(job, _)| job.number == solution.job);
         let (job, template) = issued.ok_or(Verdict::Stale)?;
         inspect(job, solution, &mut self.sent)?;
-        Ok(template.with_nonce(solution.nonce))
+        Ok(Found {
+            block: template.with_nonce(solution.nonce),
+            nonce: solution.nonce,
+            previous: hex::encode(template.previous),
+            height: template.height,
+        })
     }
 
-    async fn send(&self, block: &[u8]) -> Result<Result<(), super::dialect::Refusal>, Fault> {
-        let body = self.daemon.call("submit_block", &json!([hex::encode(block)])).await?;
-        Ok(submitted(&body)?)
+    /// Hands a block in until it is taken, refused, or another one has its place: it is worth too
+    /// much to be lost to a call that fails.
+    async fn hand_in(&self, found: &Found) -> Result<Verdict, Fault> {
+        let began = Instant::now();
+        let longest = self.session.timing.poll;
+        let mut pause = longest / 8;
+        let mut unsure = false;
+        loop {
+            let outcome = self.daemon.submit(&found.block).await;
+            match &outcome {
+                Ok(Ok(())) => return Ok(Verdict::Accepted),
+                Ok(Err(refusal)) if !unsure => return Ok(refusal.verdict()),
+                _ => {}
+            }
+            // A call may have come through without its answer, and a block is taken only once.
+            unsure = true;
+            match (self.daemon.block_at(found.height).await, outcome) {
+                (Ok(Ok(block)), _) if block.is(found) => return Ok(Verdict::Accepted),
+                (Ok(Ok(_)), _) => return Ok(Verdict::Stale),
+                (Ok(Err(_)), Ok(Err(refusal))) => return Ok(refusal.verdict()),
+                (_, Err(fault)) if began.elapsed() >= PATIENCE => return Err(fault),
+                _ => sleep(pause).await,
+            }
+            pause = longest.min(pause * 2);
+        }
+    }
+}
+
+impl Header {
+    fn is(&self, found: &Found) -> bool {
+        self.nonce == found.nonce && self.prev_hash == found.previous
     }
 }
 
@@ -219,6 +298,25 @@ impl Daemon {
         };
         debug_assert_eq!(scheme == "https", address.scheme == Scheme::DaemonHttps);
         Ok(Self { client: client.build()?, base: format!("{scheme}://{}", address.authority()) })
+    }
+
+    /// Hands a block in; inside: that it is no good.
+    async fn submit(&self, block: &[u8]) -> Result<Result<(), Refusal>, Fault> {
+        let body = self.call("submit_block", &json!([hex::encode(block)])).await?;
+        match submitted(&body)? {
+            Err(refusal) if refusal.code == Some(BUSY) => Err(refusal.fault("the daemon says")),
+            answer => Ok(answer),
+        }
+    }
+
+    /// The block of that height; inside: that there is none yet.
+    async fn block_at(&self, height: u64) -> Result<Result<Header, Refusal>, Fault> {
+        let params = json!({"height": height});
+        let body = self.call("get_block_header_by_height", &params).await?;
+        match Header::parse(&body)? {
+            Err(refusal) if refusal.code == Some(BUSY) => Err(refusal.fault("the daemon says")),
+            answer => Ok(answer),
+        }
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, Fault> {
