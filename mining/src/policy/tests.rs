@@ -159,11 +159,45 @@ fn memory_goes_where_a_job_needs_it_and_comes_back_only_when_there_is_room() {
     let (decision, state) = decide(&rules, &facts, &state);
     assert_eq!((decision.threads, decision.memory), (0, Memory::GiveBack));
     facts.jobs.clear();
-    assert_eq!(decide(&rules, &facts, &state).0.threads, 4);
+    facts.at_ms += 10_000;
+    let (decision, state) = decide(&rules, &facts, &state);
+    assert_eq!(decision.threads, 4);
 
     facts.jobs = vec![Demand { processors: vec![3], memory_mb: 2600, class: Class::Normal }];
     let rules = Rules { memory_for_jobs: false, ..rules };
     assert_eq!(decide(&rules, &facts, &state).0.threads, 3);
+}
+
+#[test]
+fn memory_that_comes_and_goes_is_not_taken_each_time() {
+    let rules = Rules::default();
+    let mut state = settled(&rules);
+    // Its 2336 MiB are among what is available once they were given back.
+    let mut held = true;
+    let mut seen = Vec::new();
+    for (second, others_leave) in [
+        (60, 520),
+        (61, 500),
+        // Room again, and at once: not before the quantum is over, and not without a margin.
+        (62, 2000),
+        (69, 2000),
+        (71, 1000),
+        (72, 1023),
+        (73, 1024),
+        (74, 513),
+        (75, 511),
+    ] {
+        let mut facts = Facts { at_ms: second * 1000, ..quiet() };
+        facts.mining.memory_held_mb = if held { 2336 } else { 0 };
+        facts.available_mb = Some(others_leave + if held { 0 } else { 2336 });
+        let decision;
+        (decision, state) = decide(&rules, &facts, &state);
+        held = decision.memory == Memory::Keep;
+        seen.push(decision.threads);
+        assert_eq!(held, decision.threads == 4, "{second}");
+        assert_eq!(decision.cpu.rule == Rule::Memory, !held, "{second}: {:?}", decision.cpu);
+    }
+    assert_eq!(seen, [4, 0, 0, 0, 0, 0, 4, 4, 0]);
 }
 
 #[test]
