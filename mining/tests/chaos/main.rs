@@ -35,6 +35,7 @@ const TIMING: Timing = Timing {
     connect: PATIENCE,
     answer: PATIENCE,
     first_job: PATIENCE,
+    beside: PATIENCE,
     idle: PATIENCE,
     silence: PATIENCE,
     retry: Duration::from_millis(8),
