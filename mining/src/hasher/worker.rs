@@ -18,6 +18,9 @@ use crate::work::BadWork;
 /// steps of others, everything else wakes it.
 const LAST_STEPS: Duration = Duration::from_millis(1);
 
+/// When a lane without a scratchpad asks for one again.
+const MEMORY_AGAIN: Duration = Duration::from_secs(10);
+
 /// One lane's own state.
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
@@ -32,8 +35,10 @@ pub(super) struct Worker<'a> {
     begun: Option<u32>,
     /// The numbers of the nonces of the batch that is begun.
     batch: Range<u64>,
-    /// Whether hashes of this work were begun whose end was not told.
+    /// Whether it is still to be told when this work comes to its end.
     untold: bool,
+    /// Whether it told that there is no scratchpad for this source.
+    complained: bool,
 }
 
 /// What a lane hashes with.
@@ -56,6 +61,7 @@ impl<'a> Worker<'a> {
             begun: None,
             batch: 0..0,
             untold: false,
+            complained: false,
         }
     }
 
@@ -101,6 +107,8 @@ impl<'a> Worker<'a> {
         let task = Arc::clone(&self.shared.task.lock().unwrap_or_else(PoisonError::into_inner));
         if !same_source(task.source.as_ref(), self.task.source.as_ref()) {
             self.machine = None;
+            self.complained = false;
+            self.lane.lacks.store(false, Ordering::Release);
         }
         // The hash that is begun belongs to the task before; it is replaced by the next one.
         self.begun = None;
@@ -110,7 +118,7 @@ impl<'a> Worker<'a> {
         // A batch that was given up is hashed again where only the source changed.
         if !Arc::ptr_eq(&task.next_nonce, &self.task.next_nonce) {
             self.batch = 0..0;
-            self.untold = false;
+            self.untold = true;
         }
         self.blob.clear();
         self.blob.extend_from_slice(task.work.as_ref().map_or(&[], |work| work.blob()));
@@ -146,11 +154,19 @@ impl<'a> Worker<'a> {
 
     fn equip(&mut self, machine: Result<randomx::Machine, OutOfMemory>) -> bool {
         match machine {
-            Ok(machine) => self.machine = Some(Machine::RandomX(machine)),
+            Ok(machine) => {
+                self.lane.lacks.store(false, Ordering::Release);
+                self.machine = Some(Machine::RandomX(machine));
+            }
             Err(error) => {
-                (self.tell)(Event::OutOfMemory(error));
-                // Until somebody gives another source.
-                thread::park();
+                if !std::mem::replace(&mut self.complained, true) {
+                    (self.tell)(Event::OutOfMemory(error));
+                }
+                // Another source, or a little memory, may come meanwhile.
+                self.lane.lacks.store(true, Ordering::Release);
+                self.lane.parked.store(true, Ordering::Release);
+                thread::park_timeout(MEMORY_AGAIN);
+                self.lane.parked.store(false, Ordering::Release);
             }
         }
         true
@@ -178,7 +194,7 @@ impl<'a> Worker<'a> {
                 (self.tell)(Event::Share(Share { task, nonce, hash }));
             }
         }
-        if nonce.is_none() && ended.is_some() {
+        if nonce.is_none() && std::mem::take(&mut self.untold) {
             (self.tell)(Event::Exhausted { task });
         }
         nonce.is_some()
@@ -214,7 +230,6 @@ impl<'a> Worker<'a> {
             }
             return false;
         }
-        self.untold = true;
         let (shared, lane) = (self.shared, self.lane);
         let mut hashes = [[0; 32]; MAX_BATCH];
         let hashes = machine.hash(headers, &mut hashes, || lane.may_go_on(shared, task));
@@ -254,5 +269,53 @@ fn same_source(one: Option<&Source>, other: Option<&Source>) -> bool {
         (Some(Source::Fast(one)), Some(Source::Fast(other))) => one.key() == other.key(),
         (Some(Source::GhostRider(one)), Some(Source::GhostRider(other))) => one.are(other),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::randomx::{Cache, Mode};
+
+    #[test]
+    fn a_lane_without_a_scratchpad_is_counted_out_and_asks_again() {
+        let task = Task { number: 1, source: None, work: None, next_nonce: Arc::default() };
+        let shared = Shared {
+            task: Mutex::new(Arc::new(task)),
+            tried: Mutex::default(),
+            current: AtomicU64::new(1),
+            lanes: Box::new([Lane::default()]),
+        };
+        let lane = &shared.lanes[0];
+        let machine = || {
+            let cache = Cache::new(Mode::fastest(), b"key").unwrap();
+            randomx::Machine::light(&cache)
+        };
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let complaints = Cell::new(0);
+                let tell = |_| complaints.set(complaints.get() + 1);
+                let mut worker = Worker::new(&shared, 0, &tell);
+                let nothing = || Err(OutOfMemory::of_dataset(Mode::fastest()));
+                assert!(worker.equip(nothing()) && worker.machine.is_none());
+                assert!(!lane.parked.load(Ordering::Acquire));
+                // This once it does not wait.
+                thread::current().unpark();
+                assert!(worker.equip(nothing()) && lane.lacks.load(Ordering::Acquire));
+                assert!(worker.equip(machine()) && worker.machine.is_some());
+                complaints.get()
+            });
+            while !lane.parked.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            assert!(lane.lacks.load(Ordering::Acquire));
+            worker.thread().unpark();
+            assert_eq!(worker.join().unwrap(), 1);
+        });
+        assert!(!lane.lacks.load(Ordering::Acquire));
     }
 }

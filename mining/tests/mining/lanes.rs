@@ -193,3 +193,29 @@ fn the_same_bytes_under_another_target_go_on_behind_what_was_tried() {
     };
     assert!(tried.iter().all(|nonce| *nonce < behind), "{behind} after {tried:?}");
 }
+
+#[test]
+fn a_job_that_comes_back_goes_on_behind_what_was_tried() {
+    let (sender, events) = channel();
+    let hasher = Hasher::start(2, &sender, |_| {}).unwrap();
+    hasher.set_source(Some(Source::Light(cache())));
+    let target = Target::of_difficulty(1);
+    let other = Work::new(vec![8; 76], MONERO_NONCE_AT, NonceRange::ALL, target).unwrap();
+    hasher.set_running(2);
+    let mut tried = HashSet::new();
+    // The pool went away, or had other work between.
+    for between in [None, Some(other), None] {
+        let task = hasher.set_work(Some(work(1)));
+        let shares = std::iter::repeat_with(|| next_share(&events));
+        for share in shares.filter(|share| share.task >= task).take(8) {
+            assert!(tried.insert(share.nonce), "{} twice", share.nonce);
+        }
+        let next = hasher.set_work(between);
+        until(|| hasher.has_taken_over(next));
+        let left = events.try_iter().filter_map(|event| match event {
+            Event::Share(share) if share.task == task => Some(share.nonce),
+            _ => None,
+        });
+        tried.extend(left);
+    }
+}
