@@ -34,6 +34,12 @@ pub(super) struct Driver {
     book: Book,
     meter: Meter,
     begun: Instant,
+    /// The processors to which no lane can be bound.
+    refuse: Vec<usize>,
+    /// How many lanes have ended.
+    fallen: usize,
+    /// Why there is a lane without a scratchpad.
+    lack: Option<String>,
 }
 
 /// What is hashed now.
@@ -66,6 +72,9 @@ impl Driver {
             book: Book::default(),
             meter: Meter::default(),
             begun: Instant::now(),
+            refuse: Vec::new(),
+            fallen: 0,
+            lack: None,
         }
     }
 
@@ -77,13 +86,16 @@ impl Driver {
                 Ok(Message::Lane(hasher::Event::Share(share))) => self.send(share),
                 Ok(Message::Lane(hasher::Event::Exhausted { task })) => self.exhausted(task),
                 Ok(Message::Lane(hasher::Event::OutOfMemory(error))) => {
-                    self.supply.failed(error.to_string());
+                    self.lack(error.to_string());
                 }
                 Ok(Message::Lane(hasher::Event::BadWork { task, why })) => self.refuse(task, &why),
                 Ok(Message::Forged(forged)) => self.supply.take_in(*forged),
                 Ok(Message::Allowed) => self.reseat(),
+                // Processors come back, too.
+                Err(RecvTimeoutError::Timeout) if !self.refuse.is_empty() => self.reseat(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.count_fallen();
             let needs = self.job.as_ref().map(|current| (current.need, current.job.next_seed));
             self.supply.advance(needs);
             self.show();
@@ -94,30 +106,33 @@ impl Driver {
         (self.listener)(notice);
     }
 
-    /// Binds the lanes to the processors that they were given, and lets those run that had to wait
-    /// for that.
-    fn reseat(&self) {
-        loop {
-            let (version, pins, seats) = {
-                let seating = self.common.seating();
-                let seats = seating.seats(&self.common.homes);
-                (seating.version, seating.pins.clone(), seats)
-            };
-            for ((thread, pin), seat) in self.common.threads.iter().zip(&pins).zip(&seats) {
-                if let Some(processor) = seat.filter(|processor| processor != pin) {
-                    // One that is not there, or not ours: then it runs where it is.
-                    let _ = thread.pin(processor);
-                }
-            }
-            let mut seating = self.common.seating();
-            if seating.version == version {
-                for (pin, seat) in seating.pins.iter_mut().zip(&seats) {
-                    *pin = seat.unwrap_or(*pin);
-                }
-                let runs = |lane: usize| seats.get(lane).is_some_and(Option::is_some);
-                self.common.hasher.set_lanes(runs);
-                return;
-            }
+    fn reseat(&mut self) {
+        let pin = |lane: usize, processor| self.common.threads[lane].pin(processor);
+        let refuse = self.common.reseat(pin);
+        let new: Vec<_> = refuse.iter().filter(|number| !self.refuse.contains(number)).collect();
+        if !new.is_empty() {
+            let text = format!("threads cannot be bound to the processors {new:?}");
+            self.tell(&Notice::Warning { text });
+        }
+        self.refuse = refuse;
+    }
+
+    /// A lane has no scratchpad: the others go on.
+    fn lack(&mut self, why: String) {
+        // Each lane tells it.
+        if self.lack.as_ref() != Some(&why) {
+            self.tell(&Notice::Warning { text: why.clone() });
+            self.lack = Some(why);
+        }
+    }
+
+    /// What ended that should not have.
+    fn count_fallen(&mut self) {
+        let (fallen, of) = (self.common.hasher.fallen(), self.common.hasher.lanes());
+        if fallen > self.fallen {
+            self.fallen = fallen;
+            let text = format!("{fallen} of {of} threads have ended by a fault in this program");
+            self.tell(&Notice::Warning { text });
         }
     }
 
@@ -223,7 +238,14 @@ impl Driver {
 
     fn show(&mut self) {
         self.meter.record(self.begun.elapsed(), self.common.hasher.hashes());
+        let hasher = &self.common.hasher;
+        let idle = if self.fallen == hasher.lanes() {
+            Some(super::ENDED)
+        } else {
+            self.lack.as_deref().filter(|_| hasher.is_lacking())
+        };
         let phase = match (self.supply.phase(), &self.job) {
+            (_, Some(_)) if let Some(reason) = idle => Phase::Failed { reason: reason.to_owned() },
             (failed @ Phase::Failed { .. }, _) => failed,
             (_, None) => Phase::Waiting { reason: self.idle.clone() },
             (phase, Some(_)) => phase,

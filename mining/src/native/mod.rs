@@ -30,6 +30,9 @@ use forge::Forged;
 
 pub use link::CannotStart;
 
+/// What is said when the driver is gone; the words of its panic are in the log.
+const ENDED: &str = "a fault in this program has ended mining; only a restart helps";
+
 /// How it mines.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -137,12 +140,13 @@ struct Common {
 }
 
 /// Who may run where.
+#[derive(Debug, Default)]
 struct Seating {
     allowance: Allowance,
-    /// Counts allowances.
-    version: u64,
-    /// The processor of each lane.
-    pins: Vec<usize>,
+    /// The processor to which each lane is bound, where that is known.
+    pins: Vec<Option<usize>>,
+    /// Nobody tells the lanes what to hash any more: nothing runs.
+    ended: bool,
 }
 
 impl Native {
@@ -158,18 +162,15 @@ impl Native {
     ) -> io::Result<Self> {
         let homes = host::for_mining();
         let lanes = settings.threads.unwrap_or(homes.len()).max(1);
-        let pins: Vec<_> = homes.iter().copied().cycle().take(lanes).collect();
         let threads: Arc<[_]> = (0..lanes).map(|_| LaneThread::default()).collect();
         let (inbox, messages) = channel();
-        let (entering, places) = (Arc::clone(&threads), pins.clone());
+        let entering = Arc::clone(&threads);
         let priority = settings.priority;
         let hasher = Hasher::start(lanes, &inbox, move |lane| {
             priority.take();
             entering[lane].enter();
-            // A processor that went away meanwhile: then it runs anywhere.
-            let _ = entering[lane].pin(places[lane]);
         })?;
-        let seating = Seating { allowance: Allowance::default(), version: 0, pins };
+        let seating = Seating { pins: vec![None; lanes], ..Seating::default() };
         let common = Arc::new(Common {
             hasher,
             threads,
@@ -180,9 +181,10 @@ impl Native {
         });
         let outlet = Box::new(connect(Inbox(inbox.clone())));
         let driver = Driver::new(Arc::clone(&common), settings, listener, inbox.clone(), outlet);
-        let driver = thread::Builder::new()
-            .name("mining".to_owned())
-            .spawn(move || driver.run(&messages))?;
+        let driver = thread::Builder::new().name("mining".to_owned()).spawn(move || {
+            let _ended = Ended(Arc::clone(&driver.common));
+            driver.run(&messages);
+        })?;
         Ok(Self { common, inbox, driver: Some(driver) })
     }
 }
@@ -202,36 +204,21 @@ impl Common {
     }
 }
 
-impl Seating {
-    /// How many threads may run.
-    const fn threads(&self) -> usize {
-        if self.allowance.give_memory_back { 0 } else { self.allowance.threads }
-    }
+/// When it is dropped, however that comes about, nothing runs any more.
+struct Ended(Arc<Common>);
 
-    fn processors<'a>(&'a self, homes: &'a [usize]) -> &'a [usize] {
-        match self.allowance.processors.as_slice() {
-            [] => homes,
-            processors => processors,
-        }
-    }
-
-    fn seats(&self, homes: &[usize]) -> Vec<Option<usize>> {
-        seats::seat(&self.pins, self.processors(homes), self.threads())
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let mut seating = self.0.seating();
+        seating.ended = true;
+        self.0.leave.set(false);
+        self.0.hasher.set_running(0);
     }
 }
 
 impl Engine for Native {
     fn allow(&self, allowance: &Allowance) {
-        let mut seating = self.common.seating();
-        seating.allowance.clone_from(allowance);
-        seating.version += 1;
-        // Those that are where they may be run or stop now; those that have to move wait for the
-        // driver, since moving a thread may take a moment.
-        let seats = seating.seats(&self.common.homes);
-        let pins = &seating.pins;
-        self.common.hasher.set_lanes(|lane| seats.get(lane) == Some(&pins.get(lane).copied()));
-        self.common.leave.set(seating.threads() > 0);
-        drop(seating);
+        self.common.allow(allowance);
         // It ended only if it panicked; then nothing can be done here.
         let _ = self.inbox.send(Message::Allowed);
     }
@@ -243,9 +230,13 @@ impl Engine for Native {
 
     fn status(&self) -> Status {
         let hasher = &self.common.hasher;
-        let allowed = self.common.seating().threads();
+        let (allowed, ended) = {
+            let seating = self.common.seating();
+            (seating.threads(), seating.ended)
+        };
         let board = self.common.board();
         let phase = match &board.phase {
+            _ if ended => Phase::Failed { reason: ENDED.to_owned() },
             Phase::Failed { .. } => board.phase.clone(),
             _ if allowed == 0 => Phase::Paused,
             phase => phase.clone(),

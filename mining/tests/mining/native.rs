@@ -52,6 +52,30 @@ fn hand(settings: Settings) -> Hand {
     Hand { engine: engine.unwrap(), inbox, solutions, exhausted, notices }
 }
 
+#[test]
+fn a_fault_ends_mining_and_is_shown() {
+    let listener = Arc::new(|notice: &Notice| {
+        assert!(!matches!(notice, Notice::Share { .. }), "a fault");
+    });
+    let (to, solutions) = channel();
+    let mut inbox = None;
+    let engine = Native::start(light(2), listener, |way| {
+        inbox = Some(way);
+        Ways(to, channel().0)
+    });
+    let (engine, inbox) = (engine.unwrap(), inbox.unwrap());
+    engine.allow(&threads(2));
+    inbox.tell(Event::Job(job(1, 1, 1)));
+    let number = solutions.recv_timeout(PATIENCE).unwrap().number;
+    let after = Duration::from_millis(3);
+    inbox.tell(Event::Answered { number, verdict: Verdict::Accepted, after });
+    until(|| matches!(engine.status().phase, Phase::Failed { .. }));
+    until(|| engine.busy_threads() == 0);
+    // Nobody would send what they find.
+    engine.allow(&threads(2));
+    assert_eq!((engine.busy_threads(), engine.status().threads), (0, 0));
+}
+
 fn light(threads: usize) -> Settings {
     // Not as it usually is: machines that run tests are busy.
     let priority = Priority::Normal;
