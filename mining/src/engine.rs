@@ -122,7 +122,7 @@ pub struct Hashrate {
     pub highest: Option<f64>,
 }
 
-/// Counters of shares. `found` is the sum of the others and of those under way.
+/// Counters of shares. `found` is the sum of the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Shares {
     /// Below the target.
@@ -135,6 +135,8 @@ pub struct Shares {
     pub stale: u64,
     /// Never answered.
     pub lost: u64,
+    /// Sent, and not answered yet.
+    pub under_way: u64,
     /// The sum of the difficulties of those that were accepted.
     pub accepted_difficulty: u64,
     /// Why some were rejected or lost, and how many each; at most 32 reasons, the rest as `other`.

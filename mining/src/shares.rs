@@ -29,6 +29,7 @@ impl Book {
     /// One was found and goes to the pool. Returns its number.
     pub fn send(&mut self, difficulty: u64) -> u64 {
         self.counted.found += 1;
+        self.counted.under_way += 1;
         self.under_way.insert(self.counted.found, difficulty);
         self.counted.found
     }
@@ -36,6 +37,7 @@ impl Book {
     /// This became of one. Returns its difficulty; `None` where it is not waited for.
     pub fn settle(&mut self, number: u64, verdict: &Verdict) -> Option<u64> {
         let difficulty = self.under_way.remove(&number)?;
+        self.counted.under_way -= 1;
         match verdict {
             Verdict::Accepted => {
                 self.counted.accepted += 1;
@@ -66,10 +68,9 @@ impl Book {
         &self.counted
     }
 
-    /// How many wait for an answer.
-    #[cfg(test)]
-    fn under_way(&self) -> usize {
-        self.under_way.len()
+    /// One of those that wait for an answer.
+    pub fn under_way(&self) -> Option<u64> {
+        self.under_way.keys().next().copied()
     }
 }
 
@@ -78,8 +79,8 @@ mod tests {
     use super::*;
 
     fn adds_up(book: &Book) -> bool {
-        let Shares { found, accepted, rejected, stale, lost, .. } = *book.counted();
-        found == accepted + rejected + stale + lost + book.under_way() as u64
+        let Shares { found, accepted, rejected, stale, lost, under_way, .. } = *book.counted();
+        found == accepted + rejected + stale + lost + under_way
     }
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!((counted.found, counted.accepted, counted.rejected), (6, 1, 1));
         assert_eq!((counted.stale, counted.lost, counted.accepted_difficulty), (2, 1, 1000));
         assert_eq!(counted.reasons["connection reset"], 1);
-        assert_eq!(book.under_way(), 1);
+        assert_eq!((counted.under_way, book.under_way()), (1, Some(numbers[4])));
         assert!(adds_up(&book));
     }
 

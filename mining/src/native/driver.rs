@@ -2,11 +2,12 @@
 //! are counted. What the lanes hash with is [`super::supply`]'s part.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::board::Pool;
 use super::forge::Need;
+use super::inbox::{Inbox, Newest};
 use super::supply::Supply;
 use super::{Common, Message, Outlet, Settings};
 use crate::algorithm::Algorithm;
@@ -21,11 +22,15 @@ use crate::work::BadWork;
 /// How often the hashes are counted when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long shares under way are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 pub(super) struct Driver {
     pub(super) common: Arc<Common>,
     pub(super) listener: Listener,
     pub(super) supply: Supply,
     outlet: Box<dyn Outlet>,
+    newest: Newest,
     job: Option<Current>,
     /// Why there is none.
     idle: String,
@@ -56,15 +61,17 @@ impl Driver {
         common: Arc<Common>,
         settings: Settings,
         listener: Listener,
-        inbox: Sender<Message>,
+        inbox: Inbox,
         outlet: Box<dyn Outlet>,
     ) -> Self {
+        let Inbox { to: inbox, newest } = inbox;
         let supply = Supply::new(Arc::clone(&common), settings, Arc::clone(&listener), inbox);
         Self {
             common,
             listener,
             supply,
             outlet,
+            newest,
             job: None,
             idle: "no pool has given work yet".to_owned(),
             pool: None,
@@ -81,8 +88,13 @@ impl Driver {
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         loop {
             match inbox.recv_timeout(self.supply.patience().min(TICK)) {
-                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return self.end(inbox),
                 Ok(Message::Pool(event)) => self.hear(event),
+                Ok(Message::Job) => {
+                    if let Some(job) = self.newest.take() {
+                        self.take_up(job);
+                    }
+                }
                 Ok(Message::Lane(hasher::Event::Share(share))) => self.send(share),
                 Ok(Message::Lane(hasher::Event::Exhausted { task })) => self.exhausted(task),
                 Ok(Message::Lane(hasher::Event::OutOfMemory(error))) => {
@@ -99,6 +111,21 @@ impl Driver {
             let needs = self.job.as_ref().map(|current| (current.need, current.job.next_seed));
             self.supply.advance(needs);
             self.show();
+        }
+    }
+
+    /// Waits a moment for the last answers.
+    fn end(&mut self, inbox: &Receiver<Message>) {
+        let begun = Instant::now();
+        while let Some(number) = self.book.under_way() {
+            match inbox.recv_timeout(LAST_ANSWERS.saturating_sub(begun.elapsed())) {
+                Ok(Message::Pool(event @ Event::Answered { .. })) => self.hear(event),
+                Ok(_) => {}
+                Err(_) => {
+                    let why = "mining ended before the pool answered".to_owned();
+                    self.settle(number, Verdict::Lost(why), None);
+                }
+            }
         }
     }
 
@@ -151,7 +178,9 @@ impl Driver {
                 "the pool has given no work yet".clone_into(&mut self.idle);
             }
             Event::Job(job) => self.take_up(job),
-            Event::Answered { number, verdict, after } => self.settle(number, verdict, after),
+            Event::Answered { number, verdict, after } => {
+                self.settle(number, verdict, Some(after));
+            }
             Event::Disconnected { url, reason, again_in } => {
                 self.failures += 1;
                 self.drop_job(format!("no pool: {reason}"));
@@ -199,7 +228,7 @@ impl Driver {
         let (nonce, hash) = (share.nonce, share.hash);
         let solution = Solution { number, job: current.job.number, nonce, hash };
         if let Err(verdict) = self.outlet.submit(solution) {
-            self.settle(number, verdict, Duration::ZERO);
+            self.settle(number, verdict, None);
         }
     }
 
@@ -218,10 +247,11 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self, number: u64, verdict: Verdict, after: Duration) {
+    /// `after` is how long the pool took, where it was the pool that answered.
+    fn settle(&mut self, number: u64, verdict: Verdict, after: Option<Duration>) {
         let Some(difficulty) = self.book.settle(number, &verdict) else { return };
         if let Some(pool) = self.pool.as_mut().filter(|_| !matches!(verdict, Verdict::Lost(_))) {
-            pool.ping = Some(after);
+            pool.ping = after.or(pool.ping);
         }
         let counted = self.book.counted();
         let (accepted, refused) =
@@ -232,6 +262,7 @@ impl Driver {
             Verdict::Stale => (Outcome::Stale, None),
             Verdict::Lost(reason) => (Outcome::Lost, Some(reason)),
         };
+        let after = after.unwrap_or_default();
         let took_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.tell(&Notice::Share { verdict, accepted, refused, difficulty, reason, took_ms });
     }

@@ -18,6 +18,7 @@ mod ahead;
 mod board;
 mod driver;
 mod forge;
+mod inbox;
 mod link;
 mod material;
 mod seats;
@@ -28,6 +29,7 @@ use board::Board;
 use driver::Driver;
 use forge::Forged;
 
+pub use inbox::Inbox;
 pub use link::CannotStart;
 
 /// What is said when the driver is gone; the words of its panic are in the log.
@@ -94,21 +96,12 @@ pub trait Outlet: Send {
     fn exhausted(&self, job: u64);
 }
 
-/// The way for what pools tell.
-#[derive(Debug, Clone)]
-pub struct Inbox(Sender<Message>);
-
-impl Inbox {
-    /// A pool told this. Nothing happens once the engine has ended.
-    pub fn tell(&self, event: pool::Event) {
-        let _ = self.0.send(Message::Pool(event));
-    }
-}
-
 /// What the driver is told.
 #[derive(Debug)]
 enum Message {
     Pool(pool::Event),
+    /// The newest one is to be fetched.
+    Job,
     Lane(hasher::Event),
     Forged(Box<Forged>),
     Allowed,
@@ -179,8 +172,9 @@ impl Native {
             leave: Arc::default(),
             board: Mutex::default(),
         });
-        let outlet = Box::new(connect(Inbox(inbox.clone())));
-        let driver = Driver::new(Arc::clone(&common), settings, listener, inbox.clone(), outlet);
+        let way = Inbox::new(inbox.clone());
+        let outlet = Box::new(connect(way.clone()));
+        let driver = Driver::new(Arc::clone(&common), settings, listener, way, outlet);
         let driver = thread::Builder::new().name("mining".to_owned()).spawn(move || {
             let _ended = Ended(Arc::clone(&driver.common));
             driver.run(&messages);

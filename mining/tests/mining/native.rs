@@ -181,6 +181,24 @@ fn every_answer_is_counted_and_told() {
 }
 
 #[test]
+fn at_the_end_every_share_has_its_answer() {
+    let Hand { engine, inbox, solutions, notices, .. } = hand(light(1));
+    engine.allow(&threads(1));
+    let mut one = job(1, 1, 1);
+    one.work.nonces = NonceRange::first(2);
+    inbox.tell(Event::Job(one));
+    let (first, _) = (solutions.recv_timeout(PATIENCE).unwrap(), solutions.recv_timeout(PATIENCE));
+    until(|| engine.status().shares.under_way == 2);
+    let after = Duration::from_millis(3);
+    inbox.tell(Event::Answered { number: first.number, verdict: Verdict::Accepted, after });
+    until(|| engine.status().pool.unwrap().ping_ms == Some(3));
+    drop(engine);
+    let lines: Vec<_> = notices.lock().unwrap().iter().map(ToString::to_string).collect();
+    let lost = "lost (1/1) diff 1 \"mining ended before the pool answered\" (0 ms)";
+    assert_eq!(lines.last().map(String::as_str), Some(lost), "{lines:?}");
+}
+
+#[test]
 fn without_a_pool_nothing_is_hashed() {
     let hand = hand(light(2));
     hand.engine.allow(&threads(2));
