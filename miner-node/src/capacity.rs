@@ -1,6 +1,6 @@
 //! What the jobs of this node take of its memory, its processors and its disk, added up. A job
-//! begins when what it asks for fits beside the others, in the order in which jobs came; none is
-//! run with less than that.
+//! begins when what it asks for fits beside the others; of those that wait for room, in the order in
+//! which jobs came. None is run with less than that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,7 +47,17 @@ struct Entry {
     footprint: Footprint,
     /// Of its scratch space, what is used: the disk does not have that any more.
     written_bytes: Arc<AtomicU64>,
-    has_begun: bool,
+    stage: Stage,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It was taken in. Whatever it waits for, it is not room.
+    Taken,
+    /// It waits for room.
+    Waiting,
+    Begun,
 }
 
 /// The place of one job in the books, until it is dropped.
@@ -162,7 +172,7 @@ impl Capacity {
         let number = books.next;
         books.next += 1;
         let entry =
-            Entry { footprint, written_bytes: Arc::clone(&written_bytes), has_begun: false };
+            Entry { footprint, written_bytes: Arc::clone(&written_bytes), stage: Stage::Taken };
         books.entries.insert(number, entry);
         Booking { capacity: Arc::clone(self), number, written_bytes }
     }
@@ -187,21 +197,22 @@ impl Booking {
         Arc::clone(&self.written_bytes)
     }
 
-    /// Begins if the job fits beside those that have begun, and none waits that came before it.
+    /// Begins if the job fits beside those that have begun, and those that came before it and wait
+    /// for room. One that waits for a slot does not count: it may be this job that has the slot.
     ///
     /// # Errors
     /// What there is too little of now.
     pub fn begin(&self, free_mb: u64) -> Result<(), Lack> {
         let mut books = self.capacity.books();
-        let left = books.left(free_mb, |number, entry| entry.has_begun || number < self.number);
+        let left = books.left(free_mb, |number, entry| match entry.stage {
+            Stage::Taken => false,
+            Stage::Waiting => number < self.number,
+            Stage::Begun => true,
+        });
         let Some(entry) = books.entries.get_mut(&self.number) else { return Ok(()) };
-        match entry.footprint.lacks(left) {
-            Some(lack) => Err(lack),
-            None => {
-                entry.has_begun = true;
-                Ok(())
-            }
-        }
+        let lack = entry.footprint.lacks(left);
+        entry.stage = if lack.is_some() { Stage::Waiting } else { Stage::Begun };
+        lack.map_or(Ok(()), Err)
     }
 
     /// Waits until it has begun. `lack` is kept up to date meanwhile.
@@ -288,6 +299,21 @@ mod tests {
         assert_eq!(machine.left(FREE_MB).ram_mb, 0);
         drop(large);
         assert_eq!(small.begin(FREE_MB), Ok(()));
+    }
+
+    /// The earlier one waits for the slot that the later one has.
+    #[test]
+    fn who_waits_for_a_slot_is_in_nobodys_way() {
+        let machine = machine();
+        let earlier = machine.enter(asks(60, 0, 0));
+        let later = machine.enter(asks(60, 0, 0));
+        assert_eq!(later.begin(FREE_MB), Ok(()));
+        assert!(earlier.begin(FREE_MB).is_err());
+        // Now it waits for room, and keeps its place before those that came after it.
+        let last = machine.enter(asks(50, 0, 0));
+        drop(later);
+        assert!(last.begin(FREE_MB).is_err());
+        assert_eq!(earlier.begin(FREE_MB), Ok(()));
     }
 
     #[test]
