@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpid, test_kill_process};
 
 mod foreign;
 mod v1;
@@ -35,6 +36,10 @@ const TRIES: u32 = 2000;
 
 /// Pause between two looks at a killed group.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a group of a node that cannot be seen has to be without processes until it is removed:
+/// as long as its job is just over, the node has yet to read what the group has counted.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// The length of the kernel's period for shares of processor time, in microseconds.
 const PERIOD_MICROS: u64 = 100_000;
@@ -128,7 +133,10 @@ impl Cgroups {
         let namespace = pid_namespace();
         let prefix = format!("{PREFIX}{}-{started}-{namespace}-{which}-", own.as_raw_pid());
         let groups = Self { tree, prefix, next: AtomicU64::new(0) };
-        groups.clear();
+        let doubtful = groups.clear();
+        if !doubtful.is_empty() {
+            remove_later(doubtful);
+        }
         Ok(groups)
     }
 
@@ -174,25 +182,46 @@ impl Cgroups {
         ours.map(|entry| entry.path()).collect()
     }
 
-    /// Removes the groups of processes that are gone.
-    fn clear(&self) {
+    /// Removes the groups of nodes that are gone. Of those whose node cannot be seen from here,
+    /// returns the directories of the ones in which a job was and nobody is now.
+    fn clear(&self) -> Vec<PathBuf> {
         let entries = self.bases().into_iter().filter_map(|base| fs::read_dir(base).ok());
         let names: BTreeSet<_> =
             entries.flatten().flatten().map(|entry| entry.file_name()).collect();
+        let mut doubtful = Vec::new();
         for name in names {
             let Some(owner) = name.to_str().and_then(owner) else { continue };
             let groups: Vec<_> = self.bases().iter().map(|base| base.join(&name)).collect();
             if owner.is_gone() {
                 finish(groups);
-            } else if owner.is_foreign() && was_used(&groups) {
-                // Whether its node is gone cannot be seen from here. A job that has been in it is
-                // over if nobody is in it now; as long as anybody is, the kernel keeps it.
-                for group in groups {
-                    let _ = remove(&group);
-                }
+            } else if owner.is_out_of_sight() && is_empty(&groups) && was_used(&groups) {
+                doubtful.extend(groups);
             }
         }
+        doubtful
     }
+}
+
+/// Removes groups when a living node would have removed them long ago. As long as anybody is in
+/// one, the kernel keeps it.
+fn remove_later(groups: Vec<PathBuf>) {
+    let reaper = thread::Builder::new().name("reaper".to_owned()).spawn(move || {
+        thread::sleep(SETTLED);
+        for group in groups {
+            let _ = remove(&group);
+        }
+    });
+    if let Err(error) = reaper {
+        tracing::warn!(event = "cgroup_left", "no thread to remove control groups: {error}");
+    }
+}
+
+/// Whether nobody is in these groups, which are one; who is in them may have no number here.
+fn is_empty(groups: &[PathBuf]) -> bool {
+    groups.iter().all(|group| match fs::read_to_string(group.join("cgroup.procs")) {
+        Ok(text) => text.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    })
 }
 
 /// Whether anything has ever run in these groups, which are one.
@@ -227,14 +256,22 @@ fn owner(name: &str) -> Option<Owner> {
 }
 
 impl Owner {
-    /// In another namespace its pid means nothing here.
-    fn is_foreign(self) -> bool {
-        self.namespace != pid_namespace()
+    /// In another namespace its pid means nothing here; nor does it where one of the two could not
+    /// be had when the group was made.
+    fn is_out_of_sight(self) -> bool {
+        self.namespace == 0 || self.started == 0 || self.namespace != pid_namespace()
     }
 
     fn is_gone(self) -> bool {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        !self.is_foreign() && pid.and_then(start_time) != Some(self.started)
+        if self.is_out_of_sight() {
+            return false;
+        }
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return true };
+        match start_time(pid) {
+            Some(started) => started != self.started,
+            // What cannot be read may be hidden, and live.
+            None => test_kill_process(pid) == Err(Errno::SRCH),
+        }
     }
 }
 
