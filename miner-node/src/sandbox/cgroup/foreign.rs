@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
 
-use super::{Count, below, v1, v2};
+use super::{Count, below, keyed, v1, v2};
 
 /// A group that is not the node's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,17 @@ impl Foreign {
             Self::V1(groups) => v1::count(groups),
             Self::V2(group) => v2::count(group),
         }
+    }
+
+    /// Of its memory, what keeps the contents of files and would go if anything else needed it, in
+    /// bytes.
+    pub(in crate::sandbox) fn file_bytes(&self) -> u64 {
+        let (groups, keys) = match self {
+            Self::V1(groups) => (groups.as_slice(), ["total_inactive_file", "total_active_file"]),
+            Self::V2(group) => (std::slice::from_ref(group), ["inactive_file", "active_file"]),
+        };
+        let count = |key| groups.iter().find_map(|group| keyed(group, "memory.stat", key));
+        keys.into_iter().filter_map(count).fold(0, u64::saturating_add)
     }
 }
 

@@ -128,7 +128,7 @@ impl Sandbox {
         let account = Account::default();
         let outcome = tokio::select! {
             outcome = self.watch(engine, container, places, interrupt, &account, &mut client) => outcome,
-            () = account.keep(self, engine, container, &self.hierarchies) => Ok((None, None)),
+            () = account.keep(self, engine, container, &places.work) => Ok((None, None)),
         };
         // Whatever happened: nothing stays.
         let verdict = self.verdict(engine, container).await;
@@ -148,7 +148,7 @@ impl Sandbox {
                 .fold(size(&places.work, u64::MAX).await, |sum, more| sum.saturating_add(*more)),
             ..Usage::default()
         };
-        let ending = match (forced, verdict) {
+        let said = match (forced, verdict) {
             (Some(forced), _) => forced,
             (None, Some(Verdict { is_out_of_memory: true, .. })) => Ending::OutOfMemory,
             (None, Some(Verdict { code, .. })) => natural(code),
@@ -157,8 +157,7 @@ impl Sandbox {
             }
             (None, None) => natural(code.unwrap_or(NOT_STARTED)),
         };
-        let is_out_of_memory = account.explains(ending, container.limits.memory_bytes);
-        let ending = if is_out_of_memory { Ending::OutOfMemory } else { ending };
+        let ending = account.judge(forced, said, container.limits.memory_bytes);
         Ok(Contained { ending, usage })
     }
 
@@ -275,17 +274,4 @@ fn last_line(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_engine_says_of_an_end() {
-        let verdict = |code, is_out_of_memory| Some(Verdict { code, is_out_of_memory });
-        assert_eq!(Verdict::parse("exited 137 true\n"), verdict(137, true));
-        assert_eq!(Verdict::parse("stopped 0 false"), verdict(0, false));
-        for said in ["", "created 0 false", "running 0 false", "exited x true", "exited 1"] {
-            assert_eq!(Verdict::parse(said), None, "{said}");
-        }
-        assert_eq!((natural(137), natural(3)), (Ending::Signaled(9), Ending::Exited(3)));
-    }
-}
+mod tests;

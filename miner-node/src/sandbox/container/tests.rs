@@ -1,0 +1,77 @@
+//! What is made of an engine's answers. The engine is a script that starts what a test wants.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::sandbox::{Policy, Tools};
+
+/// An engine that runs the program `run` and answers `inspect` to whoever asks for a container.
+struct Fake {
+    directory: TempDir,
+    engine: Engine,
+    limits: Limits,
+}
+
+impl Fake {
+    fn new(run: &str, inspect: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().display();
+        // Whoever removes a container ends what runs in it.
+        let script = format!(
+            "#!/bin/sh\ncd {place}\ncase $1 in\nrun) echo $$ >pid; {run} ;;\n\
+             inspect) {inspect} ;;\nrm) kill -9 $(cat pid) 2>/dev/null; exit 0 ;;\nesac\n"
+        );
+        let program = directory.path().join("engine");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let owner = "test".to_owned();
+        let engine = Engine { program, kind: EngineKind::Podman, is_rootless: true, owner };
+        Self { directory, engine, limits: Limits::trial() }
+    }
+
+    async fn run(&self, places: &Places) -> Contained {
+        for path in [&places.work, &places.input] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let sandbox = Sandbox::new(Tools::find().unwrap(), &Policy::default()).unwrap();
+        let container = Container {
+            name: "aitbc-test".to_owned(),
+            image: "localhost/tiny@sha256:00".to_owned(),
+            args: Vec::new(),
+            job_file: self.directory.path().join("job.json"),
+            may_pull: false,
+            entrypoint: None,
+            limits: self.limits.clone(),
+        };
+        let interrupt = Interrupt::default();
+        sandbox.run_container(&self.engine, &container, places, &interrupt).await.unwrap()
+    }
+
+    fn places(&self) -> Places {
+        Places::below(self.directory.path())
+    }
+}
+
+#[test]
+fn what_an_engine_says_of_an_end() {
+    let verdict = |code, is_out_of_memory| Some(Verdict { code, is_out_of_memory });
+    assert_eq!(Verdict::parse("exited 137 true\n"), verdict(137, true));
+    assert_eq!(Verdict::parse("stopped 0 false"), verdict(0, false));
+    for said in ["", "created 0 false", "running 0 false", "exited x true", "exited 1"] {
+        assert_eq!(Verdict::parse(said), None, "{said}");
+    }
+    assert_eq!((natural(137), natural(3)), (Ending::Signaled(9), Ending::Exited(3)));
+}
+
+/// An engine on another machine, say, whose numbers of processes have their own meaning here.
+#[tokio::test]
+async fn a_stranger_is_not_taken_for_the_container() {
+    let stranger = std::process::id();
+    let inspect = format!("[ -e once ] && touch again; touch once; echo {stranger} 0123456789ab");
+    let fake = Fake::new("while [ ! -e again ]; do sleep 0.02; done", &inspect);
+    let Contained { ending, usage } = fake.run(&fake.places()).await;
+    assert_eq!(ending, Ending::Exited(0));
+    assert_eq!((usage.max_rss_bytes, usage.cpu), (0, Duration::ZERO));
+}
