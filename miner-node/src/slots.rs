@@ -1,8 +1,9 @@
 //! How many jobs run at once: slots of both kinds, and a limit over all. A GPU slot is one GPU, which
 //! no other job has meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::job::SlotKind;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -41,13 +42,23 @@ struct Gpus {
     /// The memory of the largest, in MiB.
     largest_mb: u32,
     stock: Mutex<Stock>,
-    came_back: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
 struct Stock {
     free: Vec<GpuDevice>,
     lent: usize,
+    /// Who waits, in the order in which they came, and the memory that each needs, in MiB.
+    queue: BTreeMap<u64, u32>,
+    next: u64,
+}
+
+/// A turn in the queue for a GPU, until it is dropped.
+#[derive(Debug)]
+struct Turn<'a> {
+    gpus: &'a Arc<Gpus>,
+    number: u64,
 }
 
 /// A GPU that one job has; given back when dropped.
@@ -69,43 +80,84 @@ impl Gpus {
         Self {
             most: most as usize,
             largest_mb: free.iter().map(|gpu| gpu.vram_total_mb).max().unwrap_or(0),
-            stock: Mutex::new(Stock { free, lent: 0 }),
-            came_back: Notify::new(),
+            stock: Mutex::new(Stock { free, lent: 0, queue: BTreeMap::new(), next: 0 }),
+            changed: Notify::new(),
         }
     }
 
-    /// The smallest that has `vram_mb`: larger ones are left to those who need them.
-    fn take(self: &Arc<Self>, vram_mb: u32) -> Option<LentGpu> {
-        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
-        if stock.lent >= self.most {
-            return None;
-        }
-        let fits = stock.free.iter().enumerate().filter(|(_, gpu)| gpu.vram_total_mb >= vram_mb);
-        let (best, _) = fits.min_by_key(|(_, gpu)| (gpu.vram_total_mb, gpu.index))?;
-        stock.lent += 1;
-        Some(LentGpu { device: stock.free.swap_remove(best), gpus: Arc::clone(self) })
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn lend(self: &Arc<Self>, vram_mb: u32) -> LentGpu {
+        let turn = Turn::new(self, vram_mb);
         loop {
             // Listening before looking: one that comes back in between is not missed.
-            let mut came_back = std::pin::pin!(self.came_back.notified());
-            came_back.as_mut().enable();
-            if let Some(lent) = self.take(vram_mb) {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(lent) = turn.take() {
                 return lent;
             }
-            came_back.await;
+            changed.await;
         }
+    }
+}
+
+impl Stock {
+    /// Of `free`, the smallest that has `vram_mb`: larger ones are left to those who need them.
+    fn best(free: &[GpuDevice], vram_mb: u32) -> Option<usize> {
+        let fits = free.iter().enumerate().filter(|(_, gpu)| gpu.vram_total_mb >= vram_mb);
+        fits.min_by_key(|(_, gpu)| (gpu.vram_total_mb, gpu.index)).map(|(best, _)| best)
+    }
+
+    /// The one for the turn `number`, once all who came before have what they can have now. Who can
+    /// have none of those that are free holds nobody up.
+    fn take(&mut self, number: u64, most: usize) -> Option<GpuDevice> {
+        let (mut free, mut lent) = (self.free.clone(), self.lent);
+        for (turn, vram_mb) in self.queue.range(..=number) {
+            let best = if lent < most { Self::best(&free, *vram_mb) } else { None };
+            let Some(device) = best.map(|best| free.swap_remove(best)) else { continue };
+            lent += 1;
+            if *turn == number {
+                self.free.retain(|gpu| gpu.index != device.index);
+                self.lent += 1;
+                return Some(device);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Turn<'a> {
+    fn new(gpus: &'a Arc<Gpus>, vram_mb: u32) -> Self {
+        let mut stock = gpus.stock();
+        let number = stock.next;
+        stock.next += 1;
+        stock.queue.insert(number, vram_mb);
+        Self { gpus, number }
+    }
+
+    fn take(&self) -> Option<LentGpu> {
+        let device = self.gpus.stock().take(self.number, self.gpus.most)?;
+        Some(LentGpu { device, gpus: Arc::clone(self.gpus) })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.gpus.stock().queue.remove(&self.number);
+        // What was kept for it is there for the others.
+        self.gpus.changed.notify_waiters();
     }
 }
 
 impl Drop for LentGpu {
     fn drop(&mut self) {
-        let mut stock = self.gpus.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.gpus.stock();
         stock.free.push(self.device.clone());
         stock.lent -= 1;
         drop(stock);
-        self.gpus.came_back.notify_waiters();
+        self.gpus.changed.notify_waiters();
     }
 }
 
@@ -252,6 +304,35 @@ mod tests {
         assert!(again.as_mut().now_or_never().is_none());
         drop(medium);
         assert_eq!(index(&again.now_or_never().flatten().unwrap()), Some(2));
+    }
+
+    /// Who came last looks first.
+    #[test]
+    fn nobody_takes_the_gpu_that_somebody_waits_for() {
+        let gpus = [80_000, 8_000].into_iter().zip(0..).map(|(vram_total_mb, index)| GpuDevice {
+            index,
+            vram_total_mb,
+            ..GpuDevice::named("A", Vendor::Nvidia)
+        });
+        let slots = Slots::new(SlotPlan { cpu: 0, gpu: 2, total: 4 }, gpus.collect());
+        let slot = |vram_mb| Box::pin(slots.slot(SlotKind::Gpu, vram_mb));
+        let lent = slot(80_000).now_or_never().flatten();
+        let mut large = slot(20_000);
+        assert!(large.as_mut().now_or_never().is_none());
+        // The small one is of no use to who waits.
+        let small = slot(0).now_or_never().flatten().unwrap();
+        assert_eq!(small.gpu().map(|gpu| gpu.index), Some(1));
+        drop(lent);
+        let mut last = slot(0);
+        assert!(last.as_mut().now_or_never().is_none());
+        drop(small);
+        // There is one for each now, and for the earlier one only that which it can use.
+        assert_eq!(last.now_or_never().flatten().unwrap().gpu().map(|gpu| gpu.index), Some(1));
+        let mut next = slot(50_000);
+        assert!(next.as_mut().now_or_never().is_none());
+        // Who does not wait any more keeps nothing.
+        drop(large);
+        assert!(next.now_or_never().flatten().is_some());
     }
 
     #[test]
