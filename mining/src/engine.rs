@@ -120,6 +120,9 @@ pub struct Hashrate {
     pub quarter_hour: Option<f64>,
     /// The best of the 10-second windows.
     pub highest: Option<f64>,
+    /// Of one thread while it hashes, over the last minute or so of that. Unlike the windows it
+    /// does not sink in a pause: it says what hashing would bring.
+    pub of_thread: Option<f64>,
 }
 
 /// Counters of shares. `found` is the sum of the others.

@@ -41,6 +41,7 @@ impl Meter {
             minute: self.over(MINUTE),
             quarter_hour: self.over(QUARTER_HOUR),
             highest: self.highest,
+            of_thread: None,
         }
     }
 
@@ -50,6 +51,42 @@ impl Meter {
         let later = self.samples.partition_point(|(at, _)| *at <= begin);
         let (at, before) = *self.samples.get(later.checked_sub(1)?)?;
         Some(hashes.saturating_sub(before) as f64 / now.saturating_sub(at).as_secs_f64())
+    }
+}
+
+/// What one thread brings while it hashes. Pauses say nothing about that, nor does building a
+/// dataset, nor how many threads were allowed: whoever decides by it whether hashing pays must not
+/// stop for ever because of a rate that is low only because it has stopped.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// How many threads hash, and since when so many.
+    steady: Option<(usize, Duration)>,
+    seen: Duration,
+    of_thread: Option<f64>,
+}
+
+impl Pace {
+    /// Up to `now` it was `ten_secs` over ten seconds, with `threads` hashing at the end.
+    pub fn record(&mut self, now: Duration, ten_secs: Option<f64>, threads: usize) {
+        let since = match self.steady {
+            Some((same, since)) if same == threads => since,
+            _ => now,
+        };
+        self.steady = Some((threads, since));
+        let before = std::mem::replace(&mut self.seen, now);
+        // A window begins with the last sample before it.
+        let is_whole = now.saturating_sub(since) >= TEN_SECS + 2 * APART;
+        let rate = ten_secs.filter(|rate| is_whole && threads > 0 && *rate > 0.0);
+        if let Some(rate) = rate.map(|rate| rate / threads as f64) {
+            let weight = now.saturating_sub(before).as_secs_f64() / MINUTE.as_secs_f64();
+            let old = self.of_thread.unwrap_or(rate);
+            self.of_thread = Some(old + weight.min(1.0) * (rate - old));
+        }
+    }
+
+    /// Hashes a second of one thread; `None` until it was steady for a while.
+    pub const fn of_thread(&self) -> Option<f64> {
+        self.of_thread
     }
 }
 
@@ -90,5 +127,48 @@ mod tests {
             meter.record(Duration::from_millis(10), 1 << 40);
         }
         assert_eq!(meter.samples.len(), 1);
+    }
+
+    #[test]
+    fn a_pause_says_nothing_about_the_pace() {
+        let (mut meter, mut pace) = (Meter::default(), Pace::default());
+        let (mut hashes, mut second) = (0, 0);
+        let mut goes_on = |seconds: u64, threads: usize, is_hashing: bool| {
+            for _ in 0..seconds {
+                let now = Duration::from_secs(second);
+                meter.record(now, hashes);
+                pace.record(now, meter.rates().ten_secs, if is_hashing { threads } else { 0 });
+                second += 1;
+                hashes += if is_hashing { 100 * threads as u64 } else { 0 };
+            }
+            (pace.of_thread(), meter.rates().minute)
+        };
+        // A dataset is built: nothing is known, whatever the windows say.
+        assert_eq!(goes_on(70, 4, false), (None, Some(0.0)));
+        assert_eq!(goes_on(11, 4, true).0, None);
+        assert_eq!(goes_on(60, 4, true).0, Some(100.0));
+        // Neither pauses nor their edges, nor fewer threads.
+        assert_eq!(goes_on(600, 4, false), (Some(100.0), Some(0.0)));
+        assert_eq!(goes_on(5, 4, true).0, Some(100.0));
+        assert_eq!(goes_on(5, 1, true).0, Some(100.0));
+        assert_eq!(goes_on(60, 1, true).0, Some(100.0));
+        assert_eq!(goes_on(600, 1, false), (Some(100.0), Some(0.0)));
+    }
+
+    #[test]
+    fn the_pace_follows_slowly() {
+        let mut pace = Pace::default();
+        for second in 0..=60 {
+            pace.record(Duration::from_secs(second), Some(200.0), 2);
+        }
+        assert_eq!(pace.of_thread(), Some(100.0));
+        for second in 61..=120 {
+            pace.record(Duration::from_secs(second), Some(100.0), 2);
+        }
+        let slower = pace.of_thread().unwrap();
+        assert!((60.0..75.0).contains(&slower), "{slower}");
+        // Nothing at all is no rate.
+        pace.record(Duration::from_secs(121), Some(0.0), 2);
+        assert_eq!(pace.of_thread(), Some(slower));
     }
 }

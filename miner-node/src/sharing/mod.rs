@@ -180,7 +180,7 @@ impl Sharing {
             threads_most: status.threads_most,
             memory_held_mb: held_mb,
             memory_need_mb: if held_mb > 0 { held_mb } else { need_mb },
-            hashrate: status.hashrate.minute.or(status.hashrate.ten_secs),
+            hashrate: status.hashrate.of_thread.map(|rate| rate * status.threads_most as f64),
             rebuild_s: status.dataset_took.map(|took| took.as_secs_f64()),
             has_gpu: false,
         }

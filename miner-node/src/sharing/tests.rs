@@ -15,6 +15,7 @@ struct Paper {
     allowed: Mutex<Vec<Allowance>>,
     busy: AtomicUsize,
     held: AtomicU64,
+    hashrate: Mutex<Hashrate>,
 }
 
 impl Engine for Paper {
@@ -33,7 +34,7 @@ impl Engine for Paper {
             phase: Phase::Mining,
             threads: self.busy_threads(),
             threads_most: 4,
-            hashrate: Hashrate::default(),
+            hashrate: *self.hashrate.lock().unwrap(),
             hashes: 0,
             shares: Shares::default(),
             pool: None,
@@ -68,6 +69,22 @@ fn facts() -> Facts {
 /// Rules that mind nobody.
 fn free() -> Rules {
     Rules { busy_pct: 100, quantum_s: 0, ..Rules::default() }
+}
+
+#[tokio::test]
+async fn a_pause_is_no_loss() {
+    let root = tempfile::tempdir().unwrap();
+    let decimal = |text: &str| Some(text.parse().unwrap());
+    let (hash_value, energy_price) = (decimal("0.1"), decimal("0.3"));
+    let rules = Rules { hash_value, energy_price, watts: Some(100), ..free() };
+    let (sharing, paper) = shared(root.path(), &rules, 4);
+    // Four such threads are worth 0.36 an hour and cost 0.03, if only they hash.
+    for (of_thread, threads) in [(Some(250.0), 4), (Some(1.0), 0), (None, 4)] {
+        let hashrate = Hashrate { minute: Some(0.0), of_thread, ..Hashrate::default() };
+        *paper.hashrate.lock().unwrap() = hashrate;
+        sharing.look(facts());
+        assert_eq!(paper.last().threads, threads, "{of_thread:?}");
+    }
 }
 
 #[tokio::test]

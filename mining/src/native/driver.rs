@@ -11,12 +11,12 @@ use super::inbox::{Inbox, Newest};
 use super::supply::Supply;
 use super::{Common, Message, Outlet, Settings};
 use crate::algorithm::Algorithm;
-use crate::engine::Phase;
+use crate::engine::{Hashrate, Phase};
 use crate::hasher::{self, Share};
 use crate::notice::{Listener, Notice, Outcome};
 use crate::pool::{Event, Job, Solution, Verdict};
 use crate::shares::Book;
-use crate::stats::Meter;
+use crate::stats::{Meter, Pace};
 use crate::work::BadWork;
 
 /// How often the hashes are counted when nothing else happens.
@@ -38,6 +38,7 @@ pub(super) struct Driver {
     failures: u64,
     book: Book,
     meter: Meter,
+    pace: Pace,
     begun: Instant,
     /// The processors to which no lane can be bound.
     refuse: Vec<usize>,
@@ -78,6 +79,7 @@ impl Driver {
             failures: 0,
             book: Book::default(),
             meter: Meter::default(),
+            pace: Pace::default(),
             begun: Instant::now(),
             refuse: Vec::new(),
             fallen: 0,
@@ -268,8 +270,8 @@ impl Driver {
     }
 
     fn show(&mut self) {
-        self.meter.record(self.begun.elapsed(), self.common.hasher.hashes());
-        let hasher = &self.common.hasher;
+        let (now, hasher) = (self.begun.elapsed(), &self.common.hasher);
+        self.meter.record(now, hasher.hashes());
         let idle = if self.fallen == hasher.lanes() {
             Some(super::ENDED)
         } else {
@@ -281,10 +283,13 @@ impl Driver {
             (_, None) => Phase::Waiting { reason: self.idle.clone() },
             (phase, Some(_)) => phase,
         };
+        let hashing = if phase == Phase::Mining { hasher.lanes() - hasher.parked() } else { 0 };
+        let rates = self.meter.rates();
+        self.pace.record(now, rates.ten_secs, hashing);
         let mut board = self.common.board();
         board.algorithm = self.job.as_ref().map(|current| current.job.algorithm);
         board.phase = phase;
-        board.hashrate = self.meter.rates();
+        board.hashrate = Hashrate { of_thread: self.pace.of_thread(), ..rates };
         board.shares.clone_from(self.book.counted());
         board.pool.clone_from(&self.pool);
         self.supply.show(&mut board);

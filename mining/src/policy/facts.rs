@@ -89,7 +89,7 @@ pub struct Mining {
     pub memory_held_mb: u64,
     /// Memory that it needs to run, in MiB.
     pub memory_need_mb: u64,
-    /// Hashes a second, lately and on average.
+    /// Hashes a second with all threads, as far as it was seen lately; pauses do not count.
     pub hashrate: Option<f64>,
     /// How long building the dataset took last, in seconds.
     pub rebuild_s: Option<f64>,

@@ -30,7 +30,8 @@ impl Numbers {
 /// known yet how many there are.
 pub(super) fn numbers(rules: &Rules, facts: &Facts) -> Option<Numbers> {
     let value = rules.hash_value?.get();
-    let hashrate = facts.mining.hashrate?;
+    // None at all is not a low one: something keeps it from hashing that is no matter of money.
+    let hashrate = facts.mining.hashrate.filter(|rate| *rate > 0.0)?;
     let price = facts.local.and_then(|now| value_at(&rules.tariff, now));
     let price = price.or(rules.energy_price.map(|price| price.get())).unwrap_or(0.0);
     let watts = rules.watts.map(f64::from).or(facts.power_w).unwrap_or(0.0);

@@ -328,6 +328,22 @@ fn what_pays_more_goes_first_and_by_a_margin() {
 }
 
 #[test]
+fn who_does_not_hash_has_not_shown_that_it_does_not_pay() {
+    let decimal = |text: &str| Some(text.parse::<Decimal>().unwrap());
+    let pays = |rules: &mut Rules| {
+        rules.hash_value = decimal("0.1");
+        rules.energy_price = decimal("0.3");
+        rules.watts = Some(100);
+    };
+    for hashrate in [None, Some(0.0)] {
+        let decision = decided(pays, |facts| facts.mining.hashrate = hashrate);
+        assert_eq!((decision.cpu.rule, decision.revenue), (Rule::Idle, None));
+    }
+    let decision = decided(pays, |facts| facts.mining.hashrate = Some(1.0));
+    assert_eq!((decision.cpu.rule, decision.threads), (Rule::Revenue, 0));
+}
+
+#[test]
 fn a_gpu_follows_the_owner_and_its_jobs() {
     let with_gpu = |change: fn(&mut Rules), facts: fn(&mut Facts)| {
         let decision = decided(change, |known| {

@@ -198,6 +198,7 @@ impl Summary {
                 minute: rate(1),
                 quarter_hour: rate(2),
                 highest: self.hashrate.highest,
+                of_thread: None,
             },
             // It counts the hashes behind its shares only.
             hashes: self.results.hashes_total,

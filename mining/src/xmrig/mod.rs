@@ -9,12 +9,14 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use reqwest::Url;
 use tokio::sync::watch;
 
-use crate::engine::{Allowance, Engine, Status};
+use crate::engine::{Allowance, Engine, Phase, Status};
 use crate::notice::Listener;
+use crate::stats::Pace;
 
 mod api;
 mod child;
@@ -53,6 +55,9 @@ pub struct Xmrig {
 /// What is known of it.
 struct Shared {
     status: Mutex<Status>,
+    /// What one thread brings, over pauses and ends of XMRig.
+    pace: Mutex<Pace>,
+    begun: Instant,
     /// How many threads it was last made to use, as far as it has said so.
     busy: AtomicUsize,
 }
@@ -64,7 +69,12 @@ impl Xmrig {
     /// Where no thread can be started.
     pub fn start(which: Which, listener: Listener) -> io::Result<Self> {
         let status = Mutex::new(Status::unknown("xmrig"));
-        let shared = Arc::new(Shared { status, busy: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            status,
+            pace: Mutex::default(),
+            begun: Instant::now(),
+            busy: AtomicUsize::new(0),
+        });
         let (allowed, wanted) = watch::channel(Allowance::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let driver = driver::Driver::new(which, listener, Arc::clone(&shared), wanted);
@@ -77,7 +87,12 @@ impl Xmrig {
 }
 
 impl Shared {
-    fn set_status(&self, status: Status) {
+    fn set_status(&self, mut status: Status) {
+        let threads = if status.phase == Phase::Mining { status.threads } else { 0 };
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.record(self.begun.elapsed(), status.hashrate.ten_secs, threads);
+        status.hashrate.of_thread = pace.of_thread();
+        drop(pace);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }
