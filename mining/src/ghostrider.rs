@@ -89,6 +89,15 @@ impl Machine {
         Self { plans: plans.clone(), lane, state }
     }
 
+    /// How large the scratchpad is, in bytes.
+    pub(crate) fn scratchpad_bytes(&self) -> u64 {
+        let bytes = match &self.state {
+            State::Tuning(..) => Hasher::TUNING_BYTES,
+            State::Tuned(_) => self.plans.get(self.lane).map_or(0, |plan| plan.scratchpad_bytes()),
+        };
+        bytes as u64
+    }
+
     /// One small step towards the first hash; `false` where nothing is left to be prepared.
     pub(crate) fn prepare(&mut self) -> bool {
         let State::Tuning(tuning, scratchpad) = &mut self.state else { return false };
@@ -157,7 +166,10 @@ mod tests {
         let mut machine = Machine::new(&plans, 0);
         let mut hashes = [[0; 32]; MAX_BATCH];
         assert!(machine.hash(&[[0; 80]], &mut hashes, || true).is_none());
+        assert_eq!(machine.scratchpad_bytes(), Hasher::TUNING_BYTES as u64);
         while machine.prepare() {}
+        let bytes = plans.get(0).unwrap().scratchpad_bytes();
+        assert!(bytes > 0 && machine.scratchpad_bytes() == bytes as u64);
         assert!(plans.are_known(1) && !plans.are_known(2));
         assert!(plans.to_string().contains(", widths "));
         let mut again = Machine::new(&plans, 0);

@@ -89,6 +89,8 @@ struct Lane {
     /// The number of the task that it has taken over.
     task: AtomicU64,
     hashes: AtomicU64,
+    /// How large its scratchpad is, in bytes.
+    bytes: AtomicU64,
     /// Whether it is without a scratchpad.
     lacks: AtomicBool,
 }
@@ -99,6 +101,7 @@ struct Ended(Arc<Shared>, usize);
 impl Drop for Ended {
     fn drop(&mut self) {
         let lane = &self.0.lanes[self.1];
+        lane.bytes.store(0, Ordering::Relaxed);
         lane.task.store(u64::MAX, Ordering::Release);
         lane.parked.store(true, Ordering::Release);
     }
@@ -214,6 +217,11 @@ impl Hasher {
     /// How many lanes are parked now: those let go of their processor.
     pub fn parked(&self) -> usize {
         self.shared.lanes.iter().filter(|lane| lane.parked.load(Ordering::Acquire)).count()
+    }
+
+    /// How large the scratchpads of all lanes are, in bytes.
+    pub fn scratchpad_bytes(&self) -> u64 {
+        self.shared.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// How many lanes have ended, which none should.

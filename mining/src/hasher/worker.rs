@@ -47,6 +47,15 @@ enum Machine {
     GhostRider(ghostrider::Machine),
 }
 
+impl Machine {
+    fn scratchpad_bytes(&self) -> u64 {
+        match self {
+            Self::RandomX(_) => randomx::Machine::SCRATCHPAD_BYTES,
+            Self::GhostRider(machine) => machine.scratchpad_bytes(),
+        }
+    }
+}
+
 impl<'a> Worker<'a> {
     pub(super) fn new(shared: &'a Shared, number: usize, tell: &'a dyn Fn(Event)) -> Self {
         let task = Arc::clone(&shared.task.lock().unwrap_or_else(PoisonError::into_inner));
@@ -106,7 +115,7 @@ impl<'a> Worker<'a> {
     fn take_over(&mut self) {
         let task = Arc::clone(&self.shared.task.lock().unwrap_or_else(PoisonError::into_inner));
         if !same_source(task.source.as_ref(), self.task.source.as_ref()) {
-            self.machine = None;
+            self.equip_with(None);
             self.complained = false;
             self.lane.lacks.store(false, Ordering::Release);
         }
@@ -146,17 +155,23 @@ impl<'a> Worker<'a> {
             Some(Source::Fast(dataset)) => self.equip(randomx::Machine::fast(dataset)),
             Some(Source::GhostRider(plans)) => {
                 let machine = ghostrider::Machine::new(plans, self.number);
-                self.machine = Some(Machine::GhostRider(machine));
+                self.equip_with(Some(Machine::GhostRider(machine)));
                 true
             }
         }
+    }
+
+    fn equip_with(&mut self, machine: Option<Machine>) {
+        self.machine = machine;
+        let bytes = self.machine.as_ref().map_or(0, Machine::scratchpad_bytes);
+        self.lane.bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn equip(&mut self, machine: Result<randomx::Machine, OutOfMemory>) -> bool {
         match machine {
             Ok(machine) => {
                 self.lane.lacks.store(false, Ordering::Release);
-                self.machine = Some(Machine::RandomX(machine));
+                self.equip_with(Some(Machine::RandomX(machine)));
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.complained, true) {
@@ -205,6 +220,7 @@ impl<'a> Worker<'a> {
     fn hash_batch(&mut self) -> bool {
         let Some(Machine::GhostRider(machine)) = &mut self.machine else { return false };
         if machine.prepare() {
+            self.lane.bytes.store(machine.scratchpad_bytes(), Ordering::Relaxed);
             return true;
         }
         let Some(work) = &self.task.work else { return false };
@@ -316,6 +332,7 @@ mod tests {
             worker.thread().unpark();
             assert_eq!(worker.join().unwrap(), 1);
         });
+        assert_eq!(lane.bytes.load(Ordering::Relaxed), 2 << 20);
         assert!(!lane.lacks.load(Ordering::Acquire));
     }
 }

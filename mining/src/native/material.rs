@@ -136,7 +136,7 @@ pub(super) fn source_bytes(source: &Source) -> u64 {
         Source::Light(_) => CACHE_BYTES,
         Source::Building(builder) => CACHE_BYTES + written(builder),
         Source::Fast(_) => DATASET_BYTES,
-        // Its scratchpads are counted with the threads.
+        // Scratchpads are counted with the lanes.
         Source::GhostRider(_) => 0,
     }
 }

@@ -138,6 +138,9 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The length of a scratchpad, in bytes.
+    pub(crate) const SCRATCHPAD_BYTES: u64 = 2 << 20;
+
     /// A slow one, which needs no dataset.
     ///
     /// # Errors

@@ -231,7 +231,8 @@ fn a_pause_keeps_everything_and_giving_back_keeps_nothing() {
     until(|| hand.engine.busy_threads() == 0);
     let status = hand.engine.status();
     assert_eq!((status.phase, status.threads), (Phase::Paused, 0));
-    assert_eq!(status.memory_bytes, 256 << 20);
+    // The cache, and a scratchpad for each lane that has hashed by then.
+    until(|| matches!(hand.engine.status().memory_bytes >> 20, 258 | 260));
     hand.engine.allow(&Allowance { give_memory_back: true, ..threads(0) });
     until(|| hand.engine.status().memory_bytes == 0);
     until(|| hand.notices.lock().unwrap().contains(&Notice::GivenBack));
@@ -240,7 +241,7 @@ fn a_pause_keeps_everything_and_giving_back_keeps_nothing() {
     hand.engine.allow(&threads(1));
     let solution = hand.solution();
     assert_eq!(hash(&job(1, 7, 1), solution.nonce), solution.hash);
-    assert_eq!(hand.engine.status().memory_bytes, 256 << 20);
+    until(|| hand.engine.status().memory_bytes == (256 + 2) << 20);
 }
 
 #[test]

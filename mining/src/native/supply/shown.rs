@@ -25,7 +25,7 @@ impl Supply {
         let kept = self.kept.as_ref().map_or(0, |kept| kept.material.bytes());
         let forging = self.in_flight.map_or(0, forging_bytes);
         let held = self.material.bytes() + kept + self.next.bytes() + retired + forging;
-        board.memory_bytes = held;
+        board.memory_bytes = held + self.common.hasher.scratchpad_bytes();
         (board.datasets_built, board.dataset_took) = (self.built, self.took);
         match &self.material {
             Material::Ready { source: Source::Fast(dataset), .. } => {
