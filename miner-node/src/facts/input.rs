@@ -18,6 +18,9 @@ const RESCAN: u32 = 60;
 /// The most reads of one device at one look; somebody who types faster is busy anyway.
 const MOST_READS: usize = 64;
 
+/// By how much the clocks of two files may differ.
+const HARMLESS_SKEW_S: u64 = 60;
+
 #[derive(Debug)]
 pub(super) struct Input {
     root: PathBuf,
@@ -50,8 +53,8 @@ impl Input {
         if told {
             self.last_s = Some(now_s);
         }
-        let last = self.last_s.into_iter().chain(typed(&self.root)).max()?;
-        Some(now_s.saturating_sub(last))
+        let times = self.last_s.into_iter().chain(typed(&self.root));
+        since_latest(times, now_s)
     }
 
     fn rescan(&mut self, now_s: u64) {
@@ -96,8 +99,15 @@ fn drain(device: &mut File) -> std::io::Result<bool> {
     Ok(told)
 }
 
-/// When somebody typed last on any terminal, in seconds since 1970.
-fn typed(root: &Path) -> Option<u64> {
+/// How long ago the latest of `times` was, all in seconds. One that is yet to come, as a clock that
+/// was wrong leaves it behind, tells nothing.
+fn since_latest(times: impl Iterator<Item = u64>, now_s: u64) -> Option<u64> {
+    let latest = times.filter(|time| *time <= now_s.saturating_add(HARMLESS_SKEW_S)).max()?;
+    Some(now_s.saturating_sub(latest))
+}
+
+/// When somebody typed last on each of the terminals, in seconds since 1970.
+fn typed(root: &Path) -> impl Iterator<Item = u64> {
     let dev = root.join("dev");
     let consoles = below(&dev).unwrap_or_default().into_iter().filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -107,9 +117,23 @@ fn typed(root: &Path) -> Option<u64> {
     });
     let windows = below(&dev.join("pts")).unwrap_or_default();
     let windows = windows.into_iter().filter(|path| !path.ends_with("ptmx"));
-    let times = consoles.chain(windows).filter_map(|path| {
+    consoles.chain(windows).filter_map(|path| {
         let found = fs::symlink_metadata(path).ok()?;
-        found.file_type().is_char_device().then(|| found.atime())
-    });
-    times.max().and_then(|seconds| u64::try_from(seconds).ok())
+        found.file_type().is_char_device().then(|| u64::try_from(found.atime()).ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_yet_to_come_was_not_typed() {
+        let idle_s = |times: &[u64]| since_latest(times.iter().copied(), 1000);
+        assert_eq!(idle_s(&[400, 900, 700]), Some(100));
+        // A clock that was an hour ahead moved it; one that differs a little is none of those.
+        assert_eq!(idle_s(&[900, 4600]), Some(100));
+        assert_eq!(idle_s(&[900, 1060]), Some(0));
+        assert_eq!((idle_s(&[4600]), idle_s(&[])), (None, None));
+    }
 }
