@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mining::host;
 use mining::policy::{Facts, LocalTime};
 use protocol::Timestamp;
 
@@ -14,7 +15,7 @@ mod battery;
 mod heat;
 mod input;
 mod load;
-mod memory;
+mod pressure;
 mod watts;
 
 use input::Input;
@@ -60,7 +61,7 @@ impl Observer {
     /// mining nothing is said. Not for async code.
     pub fn look(&mut self, now: Timestamp, at_ms: u64) -> Facts {
         let read = |path: &str| text(&self.root.join(path));
-        let pressure = |of| read(&format!("proc/pressure/{of}")).and_then(|t| memory::pressure(&t));
+        let waited = |of| read(&format!("proc/pressure/{of}")).and_then(|t| pressure::some(&t));
         let unix_s = u64::try_from(now.micros() / 1_000_000).unwrap_or(0);
         Facts {
             at_ms,
@@ -72,17 +73,17 @@ impl Observer {
             on_battery: battery::on_battery(&self.root),
             temperature_c: heat::hottest(&self.root),
             power_w: self.watts.since_last(at_ms),
-            available_mb: read("proc/meminfo").and_then(|text| memory::available_mb(&text)),
-            memory_pressure_pct: pressure("memory"),
-            cpu_pressure_pct: pressure("cpu"),
+            available_mb: host::available_bytes_at(&self.root).map(|bytes| bytes >> 20),
+            memory_pressure_pct: waited("memory"),
+            cpu_pressure_pct: waited("cpu"),
             ..Facts::default()
         }
     }
 }
 
-/// The memory of this machine, in MiB.
+/// The memory of this machine, or what a control group leaves this process of it, in MiB.
 pub fn total_mb() -> Option<u64> {
-    text(Path::new("/proc/meminfo")).and_then(|text| memory::total_mb(&text))
+    host::total_bytes_at(Path::new("/")).map(|bytes| bytes >> 20)
 }
 
 /// As the watch of this machine's owner shows it; unknown where it has no time zone.

@@ -73,6 +73,18 @@ fn a_laptop() {
 }
 
 #[test]
+fn a_control_group_has_less_memory_than_its_machine() {
+    let root = machine(&[
+        ("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n"),
+        ("proc/self/cgroup", "0::/node\n"),
+        ("sys/fs/cgroup/node/memory.max", "1073741824\n"),
+        ("sys/fs/cgroup/node/memory.current", "536870912\n"),
+    ]);
+    let facts = Observer::at(root.path(), vec![0]).look(now(), 0);
+    assert_eq!(facts.available_mb, Some(512));
+}
+
+#[test]
 fn a_machine_without_battery_never_runs_on_one() {
     let root = machine(&[("sys/class/power_supply/AC/type", "Mains\n")]);
     let mut observer = Observer::at(root.path(), vec![0]);

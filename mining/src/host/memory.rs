@@ -5,7 +5,24 @@ use std::path::{Path, PathBuf};
 
 /// The memory that this process can still take without harm to others, in bytes.
 pub fn available_bytes() -> u64 {
-    available(Path::new("/"))
+    // Nothing known: little.
+    available_bytes_at(Path::new("/")).unwrap_or(0)
+}
+
+/// The same by the files below `root`; `None` where they do not tell.
+pub fn available_bytes_at(root: &Path) -> Option<u64> {
+    least(root, "MemAvailable:", |group, files| {
+        let (limit, usage) = (number(&group.join(files.limit))?, number(&group.join(files.usage))?);
+        // Pages of files that nobody has looked at lately are given back without harm.
+        let idle = field(&read(&group.join("memory.stat")), "inactive_file").unwrap_or(0);
+        Some(limit.saturating_sub(usage.saturating_sub(idle)))
+    })
+}
+
+/// The most memory that this process can ever have, in bytes, by the files below `root`; `None`
+/// where they do not tell.
+pub fn total_bytes_at(root: &Path) -> Option<u64> {
+    least(root, "MemTotal:", |group, files| number(&group.join(files.limit)))
 }
 
 /// What is free of the huge pages that the owner has reserved, in bytes.
@@ -20,18 +37,26 @@ fn free_huge(meminfo: &str) -> u64 {
     pages.saturating_mul(number("Hugepagesize:") << 10)
 }
 
-fn available(root: &Path) -> u64 {
-    let meminfo = read(&root.join("proc/meminfo"));
-    let of_machine = field(&meminfo, "MemAvailable:").map(|kib| kib << 10);
-    let groups = read(&root.join("proc/self/cgroup"));
-    let of_groups = groups.lines().filter_map(|line| of_group(root, line)).min();
-    // Nothing known: little.
-    of_machine.into_iter().chain(of_groups).min().unwrap_or(0)
+/// What a control group tells of its memory, by version.
+struct Files {
+    limit: &'static str,
+    usage: &'static str,
 }
 
-/// What a line of cgroups(7)' /proc/self/cgroup leaves over: the least of the group and those above
-/// it. `None` where there is no limit.
-fn of_group(root: &Path, line: &str) -> Option<u64> {
+/// The least of what the machine says under `name` and what `of_group` says of each group that holds
+/// this process.
+fn least(root: &Path, name: &str, of_group: impl Fn(&Path, &Files) -> Option<u64>) -> Option<u64> {
+    let of_machine = field(&read(&root.join("proc/meminfo")), name).map(|kib| kib << 10);
+    let lines = read(&root.join("proc/self/cgroup"));
+    let groups = lines.lines().filter_map(|line| groups(root, line));
+    let limits = groups.flat_map(|(above, files)| {
+        above.iter().filter_map(|group| of_group(group, &files)).collect::<Vec<_>>()
+    });
+    of_machine.into_iter().chain(limits).min()
+}
+
+/// The group of a line of cgroups(7)' /proc/self/cgroup and those above it.
+fn groups(root: &Path, line: &str) -> Option<(Vec<PathBuf>, Files)> {
     let mut parts = line.splitn(3, ':');
     let (hierarchy, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let (mount, limit, usage) = match (hierarchy, controllers) {
@@ -42,16 +67,11 @@ fn of_group(root: &Path, line: &str) -> Option<u64> {
     let mount = root.join(mount);
     let group = mount.join(path.trim_start_matches('/'));
     let above = group.ancestors().take_while(|group| group.starts_with(&mount));
-    above.filter_map(|group| left(group, limit, usage)).min()
+    Some((above.map(Path::to_owned).collect(), Files { limit, usage }))
 }
 
-fn left(group: &Path, limit: &str, usage: &str) -> Option<u64> {
-    let number = |file: PathBuf| read(&file).trim().parse::<u64>().ok();
-    let (limit, usage) = (number(group.join(limit))?, number(group.join(usage))?);
-    // Pages of files that nobody has looked at lately are given back without harm.
-    let stat = read(&group.join("memory.stat"));
-    let idle = field(&stat, "inactive_file").unwrap_or(0);
-    Some(limit.saturating_sub(usage.saturating_sub(idle)))
+fn number(file: &Path) -> Option<u64> {
+    read(file).trim().parse().ok()
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
@@ -82,8 +102,12 @@ mod tests {
 
     #[test]
     fn the_kernel_knows() {
-        assert_eq!(available(machine(&[MEMINFO]).path()), 4_000_000 << 10);
-        assert_eq!(available(machine(&[]).path()), 0);
+        let machine = |files: &[_]| {
+            let root = machine(files);
+            (available_bytes_at(root.path()), total_bytes_at(root.path()))
+        };
+        assert_eq!(machine(&[MEMINFO]), (Some(4_000_000 << 10), Some(8_000_000 << 10)));
+        assert_eq!(machine(&[]), (None, None));
         assert!(available_bytes() > 0);
     }
 
@@ -105,13 +129,15 @@ mod tests {
             ("sys/fs/cgroup/a/b/memory.max", "max\n"),
             ("sys/fs/cgroup/a/b/memory.current", "400000000\n"),
         ]);
-        assert_eq!(available(two.path()), 700_000_000);
+        assert_eq!(available_bytes_at(two.path()), Some(700_000_000));
+        assert_eq!(total_bytes_at(two.path()), Some(1_000_000_000));
         let one = machine(&[
             MEMINFO,
             ("proc/self/cgroup", "5:cpu:/x\n4:memory:/x\n"),
             ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "536870912\n"),
             ("sys/fs/cgroup/memory/x/memory.usage_in_bytes", "600000000\n"),
         ]);
-        assert_eq!(available(one.path()), 0);
+        assert_eq!(available_bytes_at(one.path()), Some(0));
+        assert_eq!(total_bytes_at(one.path()), Some(536_870_912));
     }
 }

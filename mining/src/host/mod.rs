@@ -7,6 +7,6 @@ mod priority;
 mod surplus;
 
 pub use cores::for_mining;
-pub use memory::{available_bytes, free_huge_bytes};
+pub use memory::{available_bytes, available_bytes_at, free_huge_bytes, total_bytes_at};
 pub use priority::{LaneThread, pin, yield_to_all};
 pub use surplus::Surplus;
