@@ -1,8 +1,8 @@
-//! How many processors others keep busy: what all do, less what this node and everything that it
-//! started do.
+//! How many processors others keep busy: what all do on those that mining may use, less what this
+//! node and everything that it started do.
 //!
 //! A process that ends leaves its time with its parent, so the sum over the node and its descendants
-//! never goes back: nothing is missed between two looks, and no control group is needed for it.
+//! does not go back: nothing is missed between two looks, and no control group is needed for it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,15 @@ use super::{below, text};
 
 /// An XMRig that the node drives without having started it; its work is ours, too.
 const DRIVEN: &str = "xmrig";
+
+/// What podman leaves with each container, and which is nobody's child.
+const ATTENDANT: &str = "conmon";
+
+/// What it is told, if the container is one of the node's.
+const OF_OURS: &[u8] = b"\0-n\0aitbc-";
+
+/// How often it is looked again where processes ended under the look.
+const TRIES: usize = 3;
 
 /// What a look found, in ticks of the kernel's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +37,11 @@ struct Ticks {
 #[derive(Debug)]
 pub(super) struct Load {
     proc: PathBuf,
+    /// Those that mining may use.
+    processors: Vec<usize>,
     own: i32,
+    /// Whether the node drives an XMRig that somebody else started.
+    drives: bool,
     before: Option<Ticks>,
 }
 
@@ -43,12 +56,17 @@ struct Process {
 }
 
 impl Load {
-    pub(super) fn at(root: &Path) -> Self {
+    pub(super) fn at(root: &Path, processors: Vec<usize>) -> Self {
         let own = rustix::process::getpid().as_raw_pid();
-        Self { proc: root.join("proc"), own, before: None }
+        Self { proc: root.join("proc"), processors, own, drives: false, before: None }
     }
 
-    /// On average since the look before; `None` at the first one.
+    /// Counts an XMRig that the node did not start as the node's.
+    pub(super) fn drives(&mut self) {
+        self.drives = true;
+    }
+
+    /// On average since the look before; `None` at the first one, and where it cannot be told.
     pub(super) fn others(&mut self) -> Option<f64> {
         let now = self.ticks()?;
         let before = self.before.replace(now)?;
@@ -56,29 +74,73 @@ impl Load {
     }
 
     fn ticks(&self) -> Option<Ticks> {
-        let (all, busy, processors) = machine(&text(&self.proc.join("stat"))?)?;
-        let entries = below(&self.proc)?.into_iter();
-        let of_process = entries.filter(|path| {
+        let (all, busy, processors) = machine(&text(&self.proc.join("stat"))?, &self.processors)?;
+        // A machine on which programs end all the time is taken as it is in the end.
+        let mut tries = (1..=TRIES).map(|count| (count, self.family()));
+        let own = tries.find_map(|(count, family)| match family? {
+            (family, settled) if settled || count == TRIES => Some(family.values().sum()),
+            _ => None,
+        });
+        Some(Ticks { all, busy, processors, own: own? })
+    }
+
+    /// The time of each of the node's processes, and whether none ended meanwhile: the time of one
+    /// that did may be missing, or with its parent and counted twice.
+    fn family(&self) -> Option<(BTreeMap<i32, u64>, bool)> {
+        let is_process = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             name.iter().all(u8::is_ascii_digit)
-        });
-        // One that has ended meanwhile has left its time with its parent.
-        let processes = of_process.filter_map(|path| process(&text(&path.join("stat"))?));
-        Some(Ticks { all, busy, processors, own: own(self.own, &processes.collect::<Vec<_>>()) })
+        };
+        let listed = below(&self.proc)?.into_iter().filter(is_process);
+        let read: Vec<_> = listed.map(|path| text(&path.join("stat"))).collect();
+        let is_whole = read.iter().all(Option::is_some);
+        let processes: Vec<_> = read.iter().flatten().filter_map(|line| process(line)).collect();
+        let family = family(&processes, |process| self.is_own(process));
+        let is_there = |pid: &i32| self.proc.join(pid.to_string()).exists();
+        let settled = is_whole && family.keys().all(is_there);
+        Some((family, settled))
+    }
+
+    /// Whether it is the node, or what the node is the cause of without being its parent.
+    fn is_own(&self, process: &Process) -> bool {
+        process.pid == self.own
+            || match process.name.as_str() {
+                DRIVEN => self.drives,
+                ATTENDANT => {
+                    let line = self.proc.join(process.pid.to_string()).join("cmdline");
+                    let line = text(&line).unwrap_or_default();
+                    line.as_bytes().windows(OF_OURS.len()).any(|words| words == OF_OURS)
+                }
+                _ => false,
+            }
     }
 }
 
 fn others(before: Ticks, now: Ticks) -> Option<f64> {
     let all = now.all.checked_sub(before.all).filter(|all| *all > 0)?;
     let busy = now.busy.saturating_sub(before.busy);
-    let own = now.own.saturating_sub(before.own);
+    // Less than before: something of ours ended whose time nobody has, so what is left is not theirs.
+    let own = now.own.checked_sub(before.own)?;
     let per_processor = all as f64 / now.processors.max(1) as f64;
     Some(busy.saturating_sub(own) as f64 / per_processor)
 }
 
-/// All time, busy time and the number of processors of `/proc/stat`.
-fn machine(text: &str) -> Option<(u64, u64, u64)> {
-    let fields = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+/// All time, busy time and the number of those of `processors` that `/proc/stat` tells of.
+fn machine(text: &str, processors: &[usize]) -> Option<(u64, u64, u64)> {
+    let lines: Vec<_> = text.lines().filter_map(processor).collect();
+    let is_usable = |(number, ..): &&(usize, u64, u64)| processors.contains(number);
+    // A container's own view of them has other numbers, and is of those that it may use.
+    let is_numbered_anew = lines.iter().filter(is_usable).count() != processors.len();
+    let usable = lines.iter().filter(|line| is_numbered_anew || is_usable(line));
+    let sum = |(all, busy, count): (u64, u64, u64), line: &(usize, u64, u64)| {
+        Some((all.checked_add(line.1)?, busy.checked_add(line.2)?, count + 1))
+    };
+    usable.copied().try_fold((0, 0, 0), |so_far, line| sum(so_far, &line)).filter(|sum| sum.2 > 0)
+}
+
+/// The number of a processor in a line of `/proc/stat`, all of its time, and its busy time.
+fn processor(line: &str) -> Option<(usize, u64, u64)> {
+    let (number, fields) = line.strip_prefix("cpu")?.split_once(' ')?;
     let fields: Vec<u64> =
         fields.split_whitespace().map_while(|field| field.parse().ok()).collect();
     // What a guest used is in `user` already; what the host stole nobody here used.
@@ -89,11 +151,7 @@ fn machine(text: &str) -> Option<(u64, u64, u64)> {
         user.checked_add(nice)?.checked_add(system)?.checked_add(irq)?.checked_add(softirq)?;
     let stolen = fields.get(7).copied().unwrap_or(0);
     let all = busy.checked_add(idle)?.checked_add(iowait)?.checked_add(stolen)?;
-    let is_processor = |line: &&str| {
-        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    let processors = text.lines().filter(is_processor).count() as u64;
-    (processors > 0).then_some((all, busy, processors))
+    Some((number.parse().ok()?, all, busy))
 }
 
 /// A line of `/proc/PID/stat`. The name in it may hold anything, brackets and blanks too.
@@ -112,22 +170,21 @@ fn process(line: &str) -> Option<Process> {
     })
 }
 
-/// The time of `root` and its descendants.
-fn own(root: i32, processes: &[Process]) -> u64 {
+/// The time of each that `is_root` holds for, and of their descendants.
+fn family(processes: &[Process], is_root: impl Fn(&Process) -> bool) -> BTreeMap<i32, u64> {
     let mut children: BTreeMap<i32, Vec<&Process>> = BTreeMap::new();
     for process in processes {
         children.entry(process.parent).or_default().push(process);
     }
-    let is_root = |process: &&Process| process.pid == root || process.name == DRIVEN;
     let mut found: BTreeMap<i32, u64> = BTreeMap::new();
-    let mut open: Vec<&Process> = processes.iter().filter(is_root).collect();
+    let mut open: Vec<&Process> = processes.iter().filter(|process| is_root(process)).collect();
     while let Some(process) = open.pop() {
         // An XMRig that the node did start is met twice.
         if found.insert(process.pid, process.ticks).is_none() {
             open.extend(children.get(&process.pid).into_iter().flatten());
         }
     }
-    found.values().sum()
+    found
 }
 
 #[cfg(test)]
@@ -141,8 +198,15 @@ mod tests {
 
     #[test]
     fn the_kernels_own_lines() {
-        let busy = 2_520_768 + 2_129_126 + 919_223 + 40_774;
-        assert_eq!(machine(STAT), Some((busy + 2_015_937 + 25_540 + 7059, busy, 2)));
+        let busy =
+            [1_249_016 + 1_072_036 + 430_678 + 16_854, 1_271_751 + 1_057_089 + 488_545 + 23_919];
+        let all = [busy[0] + 1_049_003 + 7713 + 3397, busy[1] + 966_934 + 17_827 + 3662];
+        let both = Some((all[0] + all[1], busy[0] + busy[1], 2));
+        assert_eq!(machine(STAT, &[0, 1]), both);
+        // What happens on processors that mining may not use is no hindrance.
+        assert_eq!(machine(STAT, &[1]), Some((all[1], busy[1], 1)));
+        // Those that a container is shown have their own numbers.
+        assert_eq!(machine(STAT, &[6, 7]), both);
         let line = "30980 (cat) R 30974 30974 31561 0 -1 4194304 100 0 0 0 7 3 20 10 20 0 1 0 3840114 3133440 393";
         let expected = Process { pid: 30980, name: "cat".to_owned(), parent: 30974, ticks: 40 };
         assert_eq!(process(line), Some(expected.clone()));
@@ -154,9 +218,9 @@ mod tests {
             assert_eq!(process(odd), None, "{odd:?}");
         }
         for odd in
-            ["", "cpu  1 2 3\ncpu0 1 2 3\n", "cpu  1 2 3 4 5 6 7 8\n", "cpu0 1 2 3 4 5 6 7\n"]
+            ["", "cpu  1 2 3\ncpu0 1 2 3\n", "cpu  1 2 3 4 5 6 7 8\n", "cpux 1 2 3 4 5 6 7\n"]
         {
-            assert_eq!(machine(odd), None, "{odd:?}");
+            assert_eq!(machine(odd, &[0]), None, "{odd:?}");
         }
     }
 
@@ -170,41 +234,108 @@ mod tests {
         assert_eq!(others(ticks(0, 0, 0), ticks(400, 100, 103)), Some(0.0));
         assert_eq!(others(ticks(5, 0, 0), ticks(5, 0, 0)), None);
         assert_eq!(others(ticks(5, 0, 0), ticks(1, 0, 0)), None);
+        // A job that ended and left its time to nobody makes none of ours another's.
+        assert_eq!(others(ticks(0, 0, 500), ticks(400, 300, 200)), None);
+    }
+
+    fn process_of(pid: i32, parent: i32, name: &str, ticks: u64) -> Process {
+        Process { pid, parent, name: name.to_owned(), ticks }
+    }
+
+    fn own(processes: &[Process]) -> u64 {
+        family(processes, |process| process.pid == 50).values().sum()
     }
 
     #[test]
     fn the_family_is_counted_once() {
-        let process =
-            |pid, parent, name: &str, ticks| Process { pid, parent, name: name.to_owned(), ticks };
         let mut processes = vec![
-            process(1, 0, "init", 1000),
-            process(50, 1, "miner-node", 7),
-            process(51, 50, "bwrap", 20),
-            process(52, 51, "job", 300),
-            process(53, 50, "xmrig", 4000),
-            process(60, 1, "shell", 9),
+            process_of(1, 0, "init", 1000),
+            process_of(50, 1, "miner-node", 7),
+            process_of(51, 50, "bwrap", 20),
+            process_of(52, 51, "job", 300),
+            process_of(53, 50, "xmrig", 4000),
+            process_of(60, 1, "shell", 9),
         ];
-        assert_eq!(own(50, &processes), 4327);
+        assert_eq!(own(&processes), 4327);
         // One that ends leaves its time with its parent.
         processes.remove(3);
         processes[2].ticks += 300;
-        assert_eq!(own(50, &processes), 4327);
-        processes.push(process(70, 1, "xmrig", 50_000));
-        assert_eq!(own(50, &processes), 54_327);
+        assert_eq!(own(&processes), 4327);
         // A loop, as ids that are used again could make one, ends.
-        let ring = [process(50, 52, "a", 1), process(52, 50, "b", 2)];
-        assert_eq!(own(50, &ring), 3);
+        assert_eq!(own(&[process_of(50, 52, "a", 1), process_of(52, 50, "b", 2)]), 3);
+    }
+
+    /// A made-up `/proc`; the node's process is 50.
+    fn proc(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Load) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, bytes) in files {
+            let path = root.path().join("proc").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let load = Load { own: 50, ..Load::at(root.path(), vec![0, 1]) };
+        (root, load)
+    }
+
+    fn own_at(load: &Load) -> u64 {
+        load.family().unwrap().0.values().sum()
+    }
+
+    #[test]
+    fn only_an_xmrig_that_the_node_drives_is_its_own() {
+        let node = b"50 (miner-node) S 1 0 0 0 0 0 0 0 0 0 7 0 0 0".as_slice();
+        let theirs = b"70 (xmrig) S 1 0 0 0 0 0 0 0 0 0 5000 0 0 0".as_slice();
+        let (_root, mut load) = proc(&[("50/stat", node), ("70/stat", theirs)]);
+        assert_eq!(own_at(&load), 7);
+        load.drives();
+        assert_eq!(own_at(&load), 5007);
+    }
+
+    #[test]
+    fn a_name_of_any_bytes_hides_nobody() {
+        let node = b"50 (miner-node) S 1 0 0 0 0 0 0 0 0 0 7 0 0 0".as_slice();
+        let job = b"51 (j\xffb) R 50 0 0 0 0 0 0 0 0 0 300 0 0 0".as_slice();
+        let (_root, load) = proc(&[("50/stat", node), ("51/stat", job)]);
+        assert_eq!(own_at(&load), 307);
+    }
+
+    #[test]
+    fn containers_of_the_node_are_its_own() {
+        let (_root, load) = proc(&[
+            ("50/stat", b"50 (miner-node) S 1 0 0 0 0 0 0 0 0 0 7 0 0 0"),
+            ("60/stat", b"60 (conmon) S 1 0 0 0 0 0 0 0 0 0 1 0 0 0"),
+            ("60/cmdline", b"/usr/bin/conmon\0-c\0ab\0-n\0aitbc-01arz-1\0"),
+            ("61/stat", b"61 (job) R 60 0 0 0 0 0 0 0 0 0 300 0 0 0"),
+            ("80/stat", b"80 (conmon) S 1 0 0 0 0 0 0 0 0 0 1 0 0 0"),
+            ("80/cmdline", b"/usr/bin/conmon\0-c\0cd\0-n\0database\0"),
+            ("81/stat", b"81 (postgres) R 80 0 0 0 0 0 0 0 0 0 9000 0 0 0"),
+        ]);
+        assert_eq!(own_at(&load), 308);
+    }
+
+    #[test]
+    fn it_is_known_when_one_ended_under_the_look() {
+        let node = b"50 (miner-node) S 1 0 0 0 0 0 0 0 0 0 7 0 0 0".as_slice();
+        let (root, load) = proc(&[("stat", STAT.as_bytes()), ("50/stat", node)]);
+        assert!(load.family().unwrap().1);
+        // Listed, and gone when it is read.
+        std::fs::create_dir(root.path().join("proc/51")).unwrap();
+        assert!(!load.family().unwrap().1);
+        // Where that goes on for ever, what is there counts.
+        assert_eq!(load.ticks().unwrap().own, 7);
     }
 
     #[test]
     fn this_machine_can_be_looked_at() {
-        let mut load = Load::at(Path::new("/"));
+        let mut load = Load::at(Path::new("/"), super::super::usable_processors());
         assert_eq!(load.others(), None);
-        let before = load.before.unwrap();
-        while load.ticks().unwrap().all == before.all {
+        // Not before the kernel's clock has ticked.
+        let others = loop {
+            if let Some(others) = load.others() {
+                break others;
+            }
             std::thread::yield_now();
-        }
-        let others = load.others().unwrap();
+        };
         assert!((0.0..=1024.0).contains(&others), "{others}");
     }
 }

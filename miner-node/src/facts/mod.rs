@@ -18,6 +18,7 @@ mod load;
 mod pressure;
 mod watts;
 
+use crate::config::mining::{EngineKind, Mining};
 use input::Input;
 use load::Load;
 use watts::Watts;
@@ -45,11 +46,20 @@ impl Observer {
     pub fn at(root: &Path, processors: Vec<usize>) -> Self {
         Self {
             root: root.to_owned(),
+            load: Load::at(root, processors.clone()),
             processors,
-            load: Load::at(root),
             input: Input::at(root),
             watts: Watts::at(root),
         }
+    }
+
+    /// Counts an XMRig that runs already as the node's own, as `mining` has it.
+    #[must_use]
+    pub fn driving(mut self, mining: &Mining) -> Self {
+        if mining.engine == EngineKind::Xmrig && mining.xmrig.path.is_none() {
+            self.load.drives();
+        }
+        self
     }
 
     /// The processors that this process may use.
@@ -111,9 +121,13 @@ pub fn usable_processors() -> Vec<usize> {
 /// A small file, as text.
 fn text(path: &Path) -> Option<String> {
     use std::io::Read as _;
-    let mut text = String::new();
-    fs::File::open(path).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    // The name of a process may be any bytes.
+    Some(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into()),
+    )
 }
 
 /// The one number in a file.

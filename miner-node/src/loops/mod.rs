@@ -95,7 +95,8 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         let end = stop.drain.clone();
         let sharing = Arc::clone(&node.sharing);
         let listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
-        idle_miner::run(sharing, Observer::of_machine(), end).await;
+        let observer = Observer::of_machine().driving(&node.config.mining);
+        idle_miner::run(sharing, observer, end).await;
         listener.await.map_err(|_| NodeError::LoopEnded("listener"))?;
         return Ok(Outcome::Good);
     }
@@ -111,7 +112,8 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let mut janitor = tokio::spawn(janitor::run(Arc::clone(&node), end.clone()));
     let mut servers = tokio::spawn(servers::run(Arc::clone(&node), end.clone()));
     let sharing = Arc::clone(&node.sharing);
-    let mut miner = tokio::spawn(idle_miner::run(sharing, Observer::of_machine(), end.clone()));
+    let observer = Observer::of_machine().driving(&node.config.mining);
+    let mut miner = tokio::spawn(idle_miner::run(sharing, observer, end.clone()));
     let mut listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
     let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
     let mut worker = tokio::spawn(worker);
