@@ -3,20 +3,19 @@
 //!
 //! What is told and changed lives elsewhere; here is who may ask, and how.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 mod guard;
 mod metrics;
 mod routes;
+mod socket;
 mod view;
 
 pub use guard::Access;
@@ -85,23 +84,6 @@ async fn serve_tcp(
 }
 
 async fn serve_unix(path: &Path, router: Router, end: &CancellationToken) -> io::Result<()> {
-    let listener = bind(path)?;
-    let served =
-        axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await;
-    // Nobody shall knock at what is not there any more.
-    let _ = fs::remove_file(path);
-    served
-}
-
-/// A socket for its owner alone, in place of one that an earlier node left behind.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::other("is there already, and is no socket")),
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    // The directory lets nobody in meanwhile: it is the node's own.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let (listener, _place) = socket::bind(path).await?;
+    axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await
 }
