@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+mod connections;
 mod guard;
 mod metrics;
 mod routes;
@@ -80,10 +81,12 @@ async fn serve_tcp(
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     info!(event = "listening", %address, "tells about itself at http://{address}");
-    axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await
+    connections::serve(listener, router, end).await;
+    Ok(())
 }
 
 async fn serve_unix(path: &Path, router: Router, end: &CancellationToken) -> io::Result<()> {
     let (listener, _place) = socket::bind(path).await?;
-    axum::serve(listener, router).with_graceful_shutdown(end.clone().cancelled_owned()).await
+    connections::serve(listener, router, end).await;
+    Ok(())
 }
