@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,12 +94,11 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     info!(event = "boot", "[BOOT] AITBC miner starting (id={id})");
     if options.standalone {
         let end = stop.drain.clone();
-        let sharing = Arc::clone(&node.sharing);
         let listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
+        let sharing = Arc::clone(&node.sharing);
         let observer = Observer::of_machine().driving(&node.config.mining);
-        idle_miner::run(sharing, observer, end).await;
-        listener.await.map_err(|_| NodeError::LoopEnded("listener"))?;
-        return Ok(Outcome::Good);
+        let miner = tokio::spawn(idle_miner::run(sharing, observer, end.clone()));
+        return alone(miner, listener, &end).await;
     }
     if options.once && node.capabilities().runners.is_empty() {
         return Err(NodeError::NothingToOffer("no runner passed its probe".to_owned()));
@@ -142,6 +142,23 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     Ok(outcome)
 }
 
+/// Sees to both loops of a node without a coordinator until `end`.
+async fn alone(
+    mut miner: JoinHandle<()>,
+    mut listener: JoinHandle<()>,
+    end: &CancellationToken,
+) -> Result<Outcome, NodeError> {
+    tokio::select! {
+        biased;
+        () = end.cancelled() => {}
+        _ = &mut miner => return Err(NodeError::LoopEnded("idle miner")),
+        _ = &mut listener => return Err(NodeError::LoopEnded("listener")),
+    }
+    miner.await.map_err(|_| NodeError::LoopEnded("idle miner"))?;
+    listener.await.map_err(|_| NodeError::LoopEnded("listener"))?;
+    Ok(Outcome::Good)
+}
+
 /// Gives the reporter time to deliver what is in the outbox; the rest goes out at the next start.
 async fn deliver_the_rest(node: &Node, stop: &Stop) {
     let patience = if stop.now.is_cancelled() { LAST_REPORTS_IN_A_HURRY } else { LAST_REPORTS };
@@ -160,4 +177,23 @@ async fn deliver_the_rest(node: &Node, stop: &Stop) {
 fn drain(node: &Node) {
     node.draining.store(true, Ordering::Relaxed);
     node.heartbeat_wake.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_does_not_go_on_without_one_of_its_loops() {
+        let end = CancellationToken::new();
+        let until = |end: &CancellationToken| tokio::spawn(end.clone().cancelled_owned());
+        let ended = || tokio::spawn(async {});
+        let outcome = alone(ended(), until(&end), &end).await;
+        assert!(matches!(outcome, Err(NodeError::LoopEnded("idle miner"))), "{outcome:?}");
+        let outcome = alone(until(&end), ended(), &end).await;
+        assert!(matches!(outcome, Err(NodeError::LoopEnded("listener"))), "{outcome:?}");
+        let (miner, listener) = (until(&end), until(&end));
+        end.cancel();
+        assert_eq!(alone(miner, listener, &end).await.unwrap(), Outcome::Good);
+    }
 }
