@@ -168,6 +168,13 @@ impl Sharing {
         self.decide(&mut desk);
     }
 
+    /// Decides anew, by nothing but that a look has not come back for as long as `unseen`.
+    pub fn overlook(&self, unseen: Duration) {
+        let mut desk = self.desk();
+        desk.facts.unseen_s = unseen.as_secs();
+        self.decide(&mut desk);
+    }
+
     fn mining(&self, status: &Status) -> policy::Mining {
         let held_mb = status.memory_bytes >> 20;
         let is_small = self.total_mb.is_some_and(|total| total < LEAST_FOR_DATASET_MB);

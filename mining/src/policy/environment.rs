@@ -27,6 +27,7 @@ impl State {
     pub(super) fn opinions(&mut self, rules: &Rules, facts: &Facts, all: usize) -> Vec<Opinion> {
         let in_use = share(all, rules.in_use_pct);
         [
+            unseen(facts),
             battery(rules, facts),
             self.temperature(rules, facts),
             self.power(rules, facts),
@@ -137,6 +138,13 @@ impl State {
             Opinion::new(Rule::Load, in_use, why, change)
         })
     }
+}
+
+fn unseen(facts: &Facts) -> Option<Opinion> {
+    (facts.unseen_s > 0).then(|| {
+        let why = format!("the machine could not be looked at for {}", words(facts.unseen_s));
+        Opinion::new(Rule::Unseen, 0, why, "an end to whatever hangs (sensors, /proc, the engine)")
+    })
 }
 
 fn battery(rules: &Rules, facts: &Facts) -> Option<Opinion> {

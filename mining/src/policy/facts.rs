@@ -20,6 +20,8 @@ pub struct Facts {
     pub jobs: Vec<Demand>,
     /// How many of them have a GPU.
     pub gpu_jobs: usize,
+    /// For how long a look at the machine has not come back, in seconds; what else is here is as old.
+    pub unseen_s: u64,
     /// How many processors others keep busy: neither mining nor jobs.
     pub others_load: Option<f64>,
     /// For how long nobody touched keyboard, mouse or a terminal, in seconds.

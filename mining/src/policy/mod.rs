@@ -38,6 +38,8 @@ pub enum Rule {
     Snoozed,
     /// A job that nothing may slow down runs.
     CriticalJob,
+    /// The machine could not be looked at.
+    Unseen,
     /// The machine runs on its battery.
     Battery,
     /// It is too hot.
@@ -75,6 +77,7 @@ impl Rule {
             Self::Off => "off",
             Self::Snoozed => "snoozed",
             Self::CriticalJob => "critical_job",
+            Self::Unseen => "unseen",
             Self::Battery => "battery",
             Self::Temperature => "temperature",
             Self::Power => "power",
@@ -276,8 +279,15 @@ fn jobs(
         let why = format!("paused by the owner for {} more", words(rest));
         return Opinion::new(Rule::Snoozed, 0, why, "miner-node ctl resume");
     }
-    let about_the_owner =
-        [Rule::Battery, Rule::Temperature, Rule::Power, Rule::Schedule, Rule::Input, Rule::Load];
+    let about_the_owner = [
+        Rule::Unseen,
+        Rule::Battery,
+        Rule::Temperature,
+        Rule::Power,
+        Rule::Schedule,
+        Rule::Input,
+        Rule::Load,
+    ];
     let in_the_way = |opinion: &&Opinion| about_the_owner.contains(&opinion.rule);
     if !rules.compute_in_use
         && let Some(opinion) = opinions.iter().find(in_the_way)

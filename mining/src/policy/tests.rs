@@ -83,6 +83,7 @@ fn each_rule_decides_where_it_should() {
         (Rule::Input, 0, same, |facts| facts.input_idle_s = Some(119)),
         (Rule::Idle, 4, same, |facts| facts.input_idle_s = Some(120)),
         (Rule::Input, 1, |rules| rules.in_use_pct = 30, |facts| facts.input_idle_s = Some(5)),
+        (Rule::Unseen, 0, same, |facts| facts.unseen_s = 10),
         (Rule::Load, 0, same, |facts| facts.others_load = Some(1.4)),
         (Rule::Idle, 4, same, |facts| facts.others_load = Some(1.3)),
         (Rule::Idle, 4, |rules| rules.busy_pct = 100, |facts| facts.others_load = Some(4.2)),
