@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Pause between two looks at a disk that others fill and empty, too.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a job waits for which the disk is too small even without the others: what those leave
+/// that have just ended is removed a moment later.
+const HOPE: Duration = Duration::from_secs(10);
 
 /// What a job takes, or what there is for jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -132,6 +136,18 @@ impl Books {
             .fold(Footprint::default(), Footprint::plus);
         Footprint { disk_mb: free_mb, ..self.machine }.minus(taken)
     }
+
+    /// What the jobs that are here have written, in MiB.
+    fn written_mb(&self) -> u64 {
+        let written =
+            self.entries.values().map(|entry| entry.written_bytes.load(Ordering::Relaxed));
+        written.fold(0, u64::saturating_add) >> 20
+    }
+
+    /// What there would be without any job.
+    fn all(&self, free_mb: u64) -> Footprint {
+        Footprint { disk_mb: free_mb.saturating_add(self.written_mb()), ..self.machine }
+    }
 }
 
 impl Capacity {
@@ -153,10 +169,7 @@ impl Capacity {
 
     /// What the jobs that are here have written, in MiB.
     pub fn written_mb(&self) -> u64 {
-        let books = self.books();
-        let written =
-            books.entries.values().map(|entry| entry.written_bytes.load(Ordering::Relaxed));
-        written.fold(0, u64::saturating_add) >> 20
+        self.books().written_mb()
     }
 
     /// Enters a job that was taken in, behind those that were before.
@@ -198,15 +211,17 @@ impl Booking {
     }
 
     /// Begins if the job fits beside those that have begun, and those that came before it and wait
-    /// for room. One that waits for a slot does not count: it may be this job that has the slot.
+    /// for room. One that waits for a slot does not count: it may be this job that has the slot. Nor
+    /// does one for which there is not enough even without the others.
     ///
     /// # Errors
     /// What there is too little of now.
     pub fn begin(&self, free_mb: u64) -> Result<(), Lack> {
         let mut books = self.capacity.books();
+        let all = books.all(free_mb);
         let left = books.left(free_mb, |number, entry| match entry.stage {
             Stage::Taken => false,
-            Stage::Waiting => number < self.number,
+            Stage::Waiting => number < self.number && entry.footprint.lacks(all).is_none(),
             Stage::Begun => true,
         });
         let Some(entry) = books.entries.get_mut(&self.number) else { return Ok(()) };
@@ -215,15 +230,37 @@ impl Booking {
         lack.map_or(Ok(()), Err)
     }
 
+    /// What the job would lack even without the others.
+    fn lacks_without_others(&self, free_mb: u64) -> Option<Lack> {
+        let books = self.capacity.books();
+        books.entries.get(&self.number)?.footprint.lacks(books.all(free_mb))
+    }
+
     /// Waits until it has begun. `lack` is kept up to date meanwhile.
-    pub async fn begun(&self, free_mb: impl Fn() -> u64, lack: &mut Option<Lack>) {
+    ///
+    /// # Errors
+    /// What there is too little of without the others, too, and has been for a while.
+    pub async fn begun(
+        &self,
+        free_mb: impl Fn() -> u64,
+        lack: &mut Option<Lack>,
+    ) -> Result<(), Lack> {
+        let mut hopeless = None;
         loop {
             // Listening before looking: a job that goes in between is not missed.
             let mut changed = std::pin::pin!(self.capacity.changed.notified());
             changed.as_mut().enable();
-            match self.begin(free_mb()) {
-                Ok(()) => return,
+            let free_mb = free_mb();
+            match self.begin(free_mb) {
+                Ok(()) => return Ok(()),
                 Err(why) => *lack = Some(why),
+            }
+            match self.lacks_without_others(free_mb) {
+                Some(lack) if hopeless.get_or_insert_with(Instant::now).elapsed() >= HOPE => {
+                    return Err(lack);
+                }
+                Some(_) => {}
+                None => hopeless = None,
             }
             tokio::select! {
                 () = changed => {}
@@ -328,9 +365,25 @@ mod tests {
         let mut waiting = Box::pin(second.begun(|| FREE_MB, &mut lack));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(waiting.as_mut().now_or_never().is_some());
+        assert_eq!(waiting.as_mut().now_or_never(), Some(Ok(())));
         drop(waiting);
         assert!(lack.unwrap().to_string().contains("40 are left"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fits_into_no_disk_neither_waits_nor_keeps_anything() {
+        let machine = machine();
+        let first = machine.enter(asks(0, 0, 500));
+        assert_eq!(first.begin(FREE_MB), Ok(()));
+        first.written_bytes().store(200 << 20, Ordering::Relaxed);
+        let large = machine.enter(asks(50, 0, FREE_MB + 1));
+        let lack = large.begun(|| FREE_MB - 200, &mut None).await.unwrap_err().to_string();
+        assert!(lack.starts_with("1001 MiB of scratch space are needed, 1000 are left"), "{lack}");
+        assert_eq!(machine.enter(asks(100, 0, 500)).begin(FREE_MB - 200), Ok(()));
+        // Without the first there is enough.
+        let whole = machine.enter(asks(0, 0, FREE_MB));
+        assert!(whole.begin(FREE_MB - 200).is_err());
+        assert_eq!(whole.lacks_without_others(FREE_MB - 200), None);
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl<'a> Attempt<'a> {
             event = "job_start", job_id = %self.job.id, mode = %mode, workload = %self.job.workload,
             "[JOB] start id={} mode={mode} type={}", self.job.id, self.job.workload
         );
-        let slot = self.slot().await?;
+        let slot = self.slot(&plan).await?;
         let gpu = self.gpu(&plan, &slot)?;
         self.room(&plan).await?;
         self.fetch_inputs().await?;
@@ -183,34 +183,51 @@ impl<'a> Attempt<'a> {
         self.job.limits.vram_mb.max(self.job.requirements.vram_mb).unwrap_or(0)
     }
 
-    async fn slot(&self) -> Result<Slot, Abandoned> {
-        if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
-            return Err(no_gpu().into());
-        }
+    /// The kind of slot that the job runs on.
+    fn kind(&self) -> SlotKind {
         // What a server of the owner's does on the GPU keeps others from it, whatever it is paid as.
-        let kind = match self.node.runners.slot(&self.job) {
+        match self.node.runners.slot(&self.job) {
             SlotKind::Gpu if self.node.slots.has(SlotKind::Gpu) => SlotKind::Gpu,
             SlotKind::Gpu | SlotKind::Cpu => self.job.slot,
-        };
-        tokio::select! {
-            slot = self.node.slots.slot(kind, self.vram_mb()) => Ok(slot.ok_or_else(no_gpu)?),
-            () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
         }
     }
 
-    /// Waits until what the job takes fits beside the others: for as long as its lease would
-    /// still see it to its end, after which somebody else may have it.
+    /// For how long its lease would still see the job to its end, after which somebody else may
+    /// have it.
+    fn patience(&self, plan: &Plan) -> Duration {
+        let left = self.job.lease.deadline.since(self.node.now());
+        left.saturating_sub(plan.limits().wall)
+    }
+
+    async fn slot(&self, plan: &Plan) -> Result<Slot, Abandoned> {
+        if self.job.requirements.gpu && self.job.slot != SlotKind::Gpu {
+            return Err(no_gpu().into());
+        }
+        tokio::select! {
+            // What is free is taken, however little time is left.
+            biased;
+            () = self.held.interrupt.cancel.cancelled() => Err(self.stopped()),
+            slot = self.node.slots.slot(self.kind(), self.vram_mb()) => Ok(slot.ok_or_else(no_gpu)?),
+            () = tokio::time::sleep(self.patience(plan)) => {
+                Err(Refusal::new(FailureCode::Internal, "no slot for the job in time").into())
+            }
+        }
+    }
+
+    /// Waits until what the job takes fits beside the others.
     async fn room(&self, plan: &Plan) -> Result<(), Abandoned> {
         let Some(booking) = &self.booking else { return Ok(()) };
-        let left = self.job.lease.deadline.since(self.node.now());
-        let patience = left.saturating_sub(plan.limits().wall);
         let mut lack = None;
-        tokio::select! {
-            () = booking.begun(|| self.node.free_mb(), &mut lack) => return Ok(()),
+        let never = tokio::select! {
+            biased;
             () = self.held.interrupt.cancel.cancelled() => return Err(self.stopped()),
-            () = tokio::time::sleep(patience) => {}
-        }
-        let why = lack.map_or_else(String::new, |lack| format!(": {lack}"));
+            begun = booking.begun(|| self.node.free_mb(), &mut lack) => match begun {
+                Ok(()) => return Ok(()),
+                Err(never) => Some(never),
+            },
+            () = tokio::time::sleep(self.patience(plan)) => None,
+        };
+        let why = never.or(lack).map_or_else(String::new, |lack| format!(": {lack}"));
         let why = format!("no room for the job in time{why}");
         Err(Refusal::new(FailureCode::Internal, why).into())
     }
