@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::capture::capture;
 use super::confine::Confinement;
 use super::measure::written;
+use super::supervise::disk::Disk;
 use super::{Ending, Interrupt, Limits, Places, Sandbox, SandboxError, Usage};
 
 mod account;
@@ -185,6 +186,7 @@ impl Sandbox {
                 capture(stderr, &places.stderr, most, overflow.clone()),
             )
         };
+        let mut disk = Disk::new(places);
         let watching = async {
             let forced = loop {
                 tokio::select! {
@@ -198,8 +200,9 @@ impl Sandbox {
                         if account.sample().out_of_memory {
                             break Some(Ending::OutOfMemory);
                         }
-                        if exceeds(&places.work, limits.work_bytes).await {
-                            break Some(Ending::OutputLimit);
+                        // Files that have no name any more are not seen: their owner may be hidden.
+                        if let Some(ending) = disk.look(limits, None).await {
+                            break Some(ending);
                         }
                     }
                 }

@@ -75,3 +75,15 @@ async fn a_stranger_is_not_taken_for_the_container() {
     assert_eq!(ending, Ending::Exited(0));
     assert_eq!((usage.max_rss_bytes, usage.cpu), (0, Duration::ZERO));
 }
+
+#[tokio::test]
+async fn what_a_container_writes_is_booked_and_ends_where_the_disk_does() {
+    let run = "head -c 300000 /dev/zero >work/file; exec sleep 1000";
+    let mut fake = Fake::new(run, "exit 1");
+    fake.limits.least_free_bytes = u64::MAX;
+    let places = fake.places();
+    let Contained { ending, usage } = fake.run(&places).await;
+    assert_eq!(ending, Ending::DiskFull);
+    let booked = places.written_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(booked >= 300_000 && usage.written_bytes >= booked, "{booked} {usage:?}");
+}

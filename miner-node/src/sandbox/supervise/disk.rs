@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const NOISE: u64 = 16 << 20;
 
 /// What is known of the size of the work directory.
-pub(super) struct Disk {
+pub(in crate::sandbox) struct Disk {
     directory: PathBuf,
     /// Who else wants to know.
     written_bytes: Arc<AtomicU64>,
@@ -38,7 +38,7 @@ struct Counted {
 }
 
 impl Disk {
-    pub(super) fn new(places: &Places) -> Self {
+    pub(in crate::sandbox) fn new(places: &Places) -> Self {
         let written_bytes = Arc::clone(&places.written_bytes);
         Self { directory: places.work.clone(), written_bytes, counted: None }
     }
@@ -46,7 +46,11 @@ impl Disk {
     /// The ending that is due where there is more than allowed, as far as it is time to look, or
     /// too little is left; `first` is the process whose descendants may hold files that have no
     /// name any more.
-    pub(super) async fn look(&mut self, limits: &Limits, first: Option<Pid>) -> Option<Ending> {
+    pub(in crate::sandbox) async fn look(
+        &mut self,
+        limits: &Limits,
+        first: Option<Pid>,
+    ) -> Option<Ending> {
         let most = limits.work_bytes;
         let begun = Instant::now();
         let Free { all: free, usable } = self.free();

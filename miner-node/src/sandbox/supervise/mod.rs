@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-mod disk;
+pub(super) mod disk;
 mod first;
 mod judge;
 mod watch;
