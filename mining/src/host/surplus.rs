@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Surplus {
     file: PathBuf,
+    /// How many had not been permitted before.
     pages: u64,
 }
 
 impl Surplus {
-    /// Permits `bytes` more on huge pages of the default size (proc_sys_vm(5),
+    /// Permits `bytes` beyond what is in use on huge pages of the default size (proc_sys_vm(5),
     /// `nr_overcommit_hugepages`).
     ///
     /// # Errors
@@ -24,12 +25,21 @@ impl Surplus {
         if size.map(str::trim) != Some("2048 kB") {
             return Err(io::Error::other("huge pages are not of 2 MiB here"));
         }
-        Self::raise(Path::new("/proc/sys/vm/nr_overcommit_hugepages"), bytes.div_ceil(2 << 20))
+        let taken = meminfo.lines().find_map(|line| line.strip_prefix("HugePages_Surp:"));
+        let taken = taken.and_then(|pages| pages.trim().parse().ok()).unwrap_or(0);
+        let file = Path::new("/proc/sys/vm/nr_overcommit_hugepages");
+        Self::raise(file, bytes.div_ceil(2 << 20), taken)
     }
 
-    fn raise(file: &Path, pages: u64) -> io::Result<Self> {
-        change(file, |now| now.saturating_add(pages))?;
-        Ok(Self { file: file.to_owned(), pages })
+    /// Has so many be permitted beyond those that are `taken`. What an earlier life that was killed
+    /// has left permitted counts; otherwise it would grow with each.
+    fn raise(file: &Path, pages: u64, taken: u64) -> io::Result<Self> {
+        let mut raised = 0;
+        change(file, |now| {
+            raised = taken.saturating_add(pages).saturating_sub(now);
+            now.saturating_add(raised)
+        })?;
+        Ok(Self { file: file.to_owned(), pages: raised })
     }
 }
 
@@ -55,13 +65,25 @@ mod tests {
         let file = directory.path().join("nr_overcommit_hugepages");
         let now = || fs::read_to_string(&file).unwrap();
         fs::write(&file, "7\n").unwrap();
-        let one = Surplus::raise(&file, 1000).unwrap();
-        let other = Surplus::raise(&file, 100).unwrap();
-        assert_eq!(now(), "1107");
+        let one = Surplus::raise(&file, 1000, 0).unwrap();
+        assert_eq!(now(), "1000");
+        let other = Surplus::raise(&file, 100, 1000).unwrap();
+        assert_eq!(now(), "1100");
         drop(one);
         assert_eq!(now(), "107");
         drop(other);
         assert_eq!(now(), "7");
-        assert!(Surplus::raise(&directory.path().join("none"), 1).is_err());
+        assert!(Surplus::raise(&directory.path().join("none"), 1, 0).is_err());
+    }
+
+    #[test]
+    fn lives_that_were_killed_add_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("nr_overcommit_hugepages");
+        fs::write(&file, "7\n").unwrap();
+        for _ in 0..3 {
+            std::mem::forget(Surplus::raise(&file, 1000, 0).unwrap());
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1000");
     }
 }
