@@ -1,6 +1,7 @@
 //! The mining engine that the configuration names, started. When it may run is decided elsewhere.
 
 use std::io;
+use std::path::Path;
 
 use mining::Engine;
 use mining::native::{CannotStart, Native};
@@ -37,7 +38,7 @@ pub enum NoEngine {
 }
 
 /// Starts the engine that `mining` names, with nothing allowed. `seed` spreads the pauses of many
-/// miners.
+/// miners; what has to outlast the node is kept in `state`.
 ///
 /// # Errors
 /// See [`NoEngine`].
@@ -45,6 +46,7 @@ pub fn start(
     mining: &Mining,
     listener: Listener,
     seed: u64,
+    state: &Path,
     runtime: &Handle,
 ) -> Result<Box<dyn Engine>, NoEngine> {
     match mining.engine {
@@ -57,13 +59,13 @@ pub fn start(
             Ok(Box::new(Native::with_pools(settings, listener, pools, timing, seed, runtime)?))
         }
         EngineKind::Xmrig => {
-            let engine = Xmrig::start(xmrig(mining)?, listener).map_err(NoEngine::Thread)?;
+            let engine = Xmrig::start(xmrig(mining, state)?, listener).map_err(NoEngine::Thread)?;
             Ok(Box::new(engine))
         }
     }
 }
 
-fn xmrig(mining: &Mining) -> Result<Which, NoEngine> {
+fn xmrig(mining: &Mining, state: &Path) -> Result<Which, NoEngine> {
     let settings = &mining.xmrig;
     match (&settings.path, &settings.url, &settings.token_file) {
         (Some(path), ..) => {
@@ -84,7 +86,8 @@ fn xmrig(mining: &Mining) -> Result<Which, NoEngine> {
         }
         (None, Some(url), Some(file)) => {
             let token = Secret::read(file).map_err(NoEngine::Token)?;
-            Ok(Which::Running { url: url.endpoint(""), token: token.expose().to_owned() })
+            let (url, token) = (url.endpoint(""), token.expose().to_owned());
+            Ok(Which::Running { url, token, kept: state.join("xmrig.json") })
         }
         _ => Err(NoEngine::NoXmrig),
     }

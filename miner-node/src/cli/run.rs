@@ -108,7 +108,8 @@ async fn work(config: Config, identity: Identity, options: Options) -> Result<Ou
 fn mine(node: &Node) {
     let listener = Arc::new(tell);
     let seed = u64::from(node.random_u32());
-    match engines::start(&node.config.mining, listener, seed, &Handle::current()) {
+    let (mining, state) = (&node.config.mining, node.config.state_dir());
+    match engines::start(mining, listener, seed, state, &Handle::current()) {
         Ok(engine) => node.sharing.employ(Arc::from(engine)),
         Err(error) => tracing::error!(event = "no_mining", "nothing is mined: {error}"),
     }

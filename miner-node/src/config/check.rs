@@ -131,7 +131,7 @@ fn rules(config: &Config) -> Vec<(&'static str, bool, &'static str)> {
 fn mining_fault(mining: &Mining) -> Option<(&'static str, String)> {
     let fault = |path, message: &str| Some((path, message.to_owned()));
     for pool in &mining.pools {
-        if let Err(error) = pool.checked(mining.algo) {
+        if let Err(error) = mining.checked(pool) {
             return Some(("mining.pools", error.to_string()));
         }
     }

@@ -144,6 +144,12 @@ pub enum BadPool {
     /// There would be no certificate.
     #[error("{0}: tls_fingerprint needs stratum+ssl or daemon+https")]
     WithoutTls(Address),
+    /// XMRig would believe any certificate.
+    #[error(
+        "{0}: XMRig checks no certificate authorities: set tls_fingerprint (XMRig and the pool's \
+         page show it), or let the native engine mine"
+    )]
+    Unchecked(Address),
     /// It has two passwords.
     #[error("{0}: password and password_file exclude each other")]
     TwoPasswords(Address),
@@ -164,7 +170,7 @@ impl Mining {
     /// The first one that cannot be mined for.
     pub fn pool_settings(&self) -> Result<Vec<pool::Settings>, BadPool> {
         let settings = |of: &Pool| {
-            let mut settings = of.checked(self.algo)?;
+            let mut settings = self.checked(of)?;
             if let Some(path) = &of.password_file {
                 let password = Secret::read(path);
                 let path = path.clone();
@@ -174,6 +180,21 @@ impl Mining {
             Ok(settings)
         };
         self.pools.iter().map(settings).collect()
+    }
+
+    /// A pool as the engine wants it, without what a file holds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn checked(&self, pool: &Pool) -> Result<pool::Settings, BadPool> {
+        let settings = pool.checked(self.algo)?;
+        // One that runs already has pools of its own.
+        let by_xmrig = self.engine == EngineKind::Xmrig && self.xmrig.url.is_none();
+        let secure = settings.address.scheme.is_secure();
+        if by_xmrig && secure && settings.fingerprint.is_none() {
+            return Err(BadPool::Unchecked(settings.address));
+        }
+        Ok(settings)
     }
 
     /// What the native engine is told.
@@ -202,7 +223,7 @@ impl Pool {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn checked(&self, algo: Option<Algorithm>) -> Result<pool::Settings, BadPool> {
+    fn checked(&self, algo: Option<Algorithm>) -> Result<pool::Settings, BadPool> {
         let address: Address = match self.url.parse() {
             Ok(address) => address,
             Err(error) => {
@@ -280,6 +301,18 @@ mod tests {
         has("{url: 'http://pool.example', user: W}", "stratum+tcp");
         has(&format!("{{{tcp}, user: W, passwort: a}}"), "passwort");
         has(&format!("{{{tcp}, user: W, algo: cn/r}}"), "unknown algorithm");
+    }
+
+    #[test]
+    fn a_certificate_that_xmrig_would_not_check_is_named() {
+        let print = "ab".repeat(32);
+        let tls = "url: 'stratum+ssl://pool.example:3333', user: W";
+        let read = |text: String| mining(&text).unwrap().pool_settings().map(|pools| pools.len());
+        assert_eq!(read(format!("pools: [{{{tls}}}]")).unwrap(), 1);
+        let error = read(format!("engine: xmrig\npools: [{{{tls}}}]")).unwrap_err().to_string();
+        assert!(error.contains("tls_fingerprint"), "{error}");
+        let named = format!("engine: xmrig\npools: [{{{tls}, tls_fingerprint: '{print}'}}]");
+        assert_eq!(read(named).unwrap(), 1);
     }
 
     #[test]

@@ -72,10 +72,12 @@ impl Api {
         checked(self.call(Method::PUT, "/1/config").json(config).send().await?).map(drop)
     }
 
-    pub(super) async fn pause(&self, paused: bool) -> Result<(), CallFailed> {
+    /// Pauses it or has it go on, within so long.
+    pub(super) async fn pause(&self, paused: bool, within: Duration) -> Result<(), CallFailed> {
         let method = if paused { "pause" } else { "resume" };
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
-        checked(self.call(Method::POST, "/json_rpc").json(&call).send().await?).map(drop)
+        let call = self.call(Method::POST, "/json_rpc").json(&call).timeout(within);
+        checked(call.send().await?).map(drop)
     }
 }
 
@@ -169,6 +171,11 @@ impl Summary {
     /// What it computes, in its own words.
     pub(super) fn algo(&self) -> Option<&str> {
         self.algo.as_deref().or(self.connection.algo.as_deref())
+    }
+
+    /// Whether it does nothing because somebody has told it so.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// The same as any engine tells it.

@@ -14,10 +14,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::own::Own;
+use super::processors;
+use crate::engine::Allowance;
 use crate::pool;
 
 /// How long it may take to end by itself.
@@ -44,23 +48,50 @@ pub struct Program {
 pub(super) struct Child {
     process: tokio::process::Child,
     file: PathBuf,
+    /// Whether the kernel keeps it from running.
+    is_stopped: bool,
     /// Where its API is.
     pub(super) url: Url,
 }
 
 impl Child {
-    /// Starts it. To be called on a thread that lives as long as it shall: the kernel ends it with
-    /// that thread.
-    pub(super) fn start(program: &Program, token: &str) -> io::Result<Self> {
+    /// Starts it, on no more than is allowed. To be called on a thread that lives as long as it
+    /// shall: the kernel ends it with that thread.
+    pub(super) fn start(
+        program: &Program,
+        token: &str,
+        own: &Own,
+        allowance: &Allowance,
+    ) -> io::Result<Self> {
         // Free now; where somebody takes it meanwhile, XMRig's API does not answer, and it is begun
         // anew with another one.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let url = Url::parse(&format!("http://127.0.0.1:{port}")).map_err(io::Error::other)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&program.directory)?;
         let file = program.directory.join("xmrig.json");
-        write(&file, &config(program, port, token))?;
+        write(&file, &config(program, port, token, own, allowance))?;
         let process = spawn(&program.path, &file).inspect_err(|_| drop(fs::remove_file(&file)))?;
-        Ok(Self { process, file, url })
+        Ok(Self { process, file, is_stopped: false, url })
+    }
+
+    /// Whether it is kept from running.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Keeps it from running, or not any more.
+    pub(super) fn stop(&mut self, stopped: bool) {
+        self.signal(if stopped { Signal::STOP } else { Signal::CONT });
+        self.is_stopped = stopped;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok())
+            && let Some(id) = Pid::from_raw(id)
+        {
+            // It has ended already, and was not waited for: its number is still its own.
+            let _ = kill_process(id, signal);
+        }
     }
 
     /// How it ended, if it has.
@@ -74,12 +105,11 @@ impl Child {
 
     /// Ends it, and waits for that.
     pub(super) async fn end(mut self) {
-        if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok())
-            && let Some(id) = rustix::process::Pid::from_raw(id)
-        {
-            // It has ended already, and was not waited for: its number is still its own.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        if self.is_stopped {
+            // It would hash before it heard anything else.
+            self.signal(Signal::KILL);
         }
+        self.signal(Signal::TERM);
         if timeout(LAST_WORDS, self.process.wait()).await.is_err() {
             // As above.
             let _ = self.process.kill().await;
@@ -112,7 +142,7 @@ fn spawn(path: &Path, file: &Path) -> io::Result<tokio::process::Child> {
         .kill_on_drop(true);
     let parent = rustix::process::getpid();
     let end_with_parent = move || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // It may have ended before.
         if rustix::process::getppid() == Some(parent) {
             return Ok(());
@@ -132,7 +162,7 @@ fn write(file: &Path, config: &Value) -> io::Result<()> {
 }
 
 /// Its configuration; the names are those of XMRig's `config.json`.
-fn config(program: &Program, port: u16, token: &str) -> Value {
+fn config(program: &Program, port: u16, token: &str, own: &Own, allowance: &Allowance) -> Value {
     let pools: Vec<_> = program.pools.iter().map(pool).collect();
     let mut config = json!({
         "autosave": false,
@@ -149,9 +179,11 @@ fn config(program: &Program, port: u16, token: &str) -> Value {
         "cpu": { "enabled": true, "priority": program.idle.then_some(0) },
         "pools": pools,
     });
-    if let Some(threads) = program.threads {
-        let all: Vec<_> = (0..threads).collect();
-        config["cpu"]["rx"] = json!(all);
+    // It begins by itself, before it can be told anything.
+    for (name, algo) in [("rx", "rx/0"), ("ghostrider", "gr")] {
+        let all = own.list(algo).unwrap_or_default();
+        let list = processors::chosen(all, allowance.threads, &allowance.processors);
+        config["cpu"][name] = Value::Array(list);
     }
     config
 }

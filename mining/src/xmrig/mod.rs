@@ -5,7 +5,9 @@
 //! at once a second. What cannot be done with it: giving memory back while it is paused. So one that
 //! the node has started is ended instead, and begun anew later.
 
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -21,12 +23,13 @@ use crate::stats::Pace;
 mod api;
 mod child;
 mod driver;
+mod own;
 mod processors;
 
 pub use child::Program;
 
 /// Which XMRig.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Which {
     /// One that is started when it may run. Its API gets the token on a port of the loopback
     /// interface.
@@ -42,7 +45,25 @@ pub enum Which {
         url: Url,
         /// Its access token.
         token: String,
+        /// A file that keeps what it was like before, until it has got that back.
+        kept: PathBuf,
     },
+}
+
+impl fmt::Debug for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Tokens are nobody's business.
+        match self {
+            Self::Started { program, .. } => {
+                f.debug_struct("Started").field("program", program).finish_non_exhaustive()
+            }
+            Self::Running { url, kept, .. } => f
+                .debug_struct("Running")
+                .field("url", &url.as_str())
+                .field("kept", kept)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The engine. It begins with nothing allowed.

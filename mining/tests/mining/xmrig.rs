@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use mining::engine::{Allowance, Engine, Phase};
 use mining::pool::Settings;
 use mining::xmrig::{Program, Which, Xmrig};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,6 +23,8 @@ const TOKEN: &str = "a-token-of-the-test";
 /// What the server is at.
 struct State {
     paused: bool,
+    /// Whether it never answers how it stands.
+    is_slow: bool,
     config: Value,
     calls: Vec<String>,
     faults: Vec<String>,
@@ -29,6 +33,7 @@ struct State {
 struct Fake {
     url: String,
     state: Arc<Mutex<State>>,
+    directory: TempDir,
 }
 
 impl Fake {
@@ -41,14 +46,16 @@ impl Fake {
             "pools": [{ "url": "pool.example:3333" }],
         });
         let (calls, faults) = (Vec::new(), Vec::new());
-        let state = Arc::new(Mutex::new(State { paused: false, config, calls, faults }));
+        let state = State { paused: false, is_slow: false, config, calls, faults };
+        let state = Arc::new(Mutex::new(state));
         let served = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let _ = serve(stream.unwrap(), &served);
+                let served = Arc::clone(&served);
+                thread::spawn(move || serve(stream.unwrap(), &served));
             }
         });
-        Self { url, state }
+        Self { url, state, directory: tempfile::tempdir().unwrap() }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
@@ -57,7 +64,8 @@ impl Fake {
 
     fn engine(&self, token: &str) -> (Xmrig, Arc<Mutex<Vec<Notice>>>) {
         let url = self.url.parse().unwrap();
-        engine(Which::Running { url, token: token.to_owned() })
+        let kept = self.directory.path().join("xmrig.json");
+        engine(Which::Running { url, token: token.to_owned(), kept })
     }
 }
 
@@ -89,6 +97,12 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let call = first.rsplit_once(' ').unwrap().0.to_owned();
     let mut state = state.lock().unwrap();
+    if state.is_slow && call == "GET /2/summary" {
+        state.calls.push("unanswered".to_owned());
+        drop(state);
+        // Until the other side has had enough.
+        return reader.read_exact(&mut [0]);
+    }
     let (status, answer) = state.answer(&call, token, json_type, &body);
     drop(state);
     let mut stream = reader.into_inner();
@@ -207,7 +221,7 @@ fn one_that_ends_by_itself_is_begun_again_later() {
     let (engine, notices) = engine(Which::Started { program, token: TOKEN.to_owned() });
     until(|| engine.status().phase == Phase::Paused);
     engine.allow(&threads(2, &[]));
-    let told = || notices.lock().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told = || told(&notices);
     until(|| told().iter().any(|line| line.contains("again in 2 s")));
     let line = told().remove(0);
     assert!(line.contains("ended by itself") && line.contains("again in 1 s"), "{line}");
@@ -215,4 +229,114 @@ fn one_that_ends_by_itself_is_begun_again_later() {
     engine.allow(&threads(0, &[]));
     drop(engine);
     assert!(!fs::exists(&place).unwrap());
+}
+
+fn told(notices: &Mutex<Vec<Notice>>) -> Vec<String> {
+    notices.lock().unwrap().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_owners_gets_back_what_it_had_also_from_the_next_life() {
+    let fake = Fake::start();
+    fake.with(|state| state.paused = true);
+    let (engine, _) = fake.engine(TOKEN);
+    engine.allow(&threads(1, &[1]));
+    until(|| fake.with(|state| state.config["cpu"]["rx"] == json!([1]) && !state.paused));
+    // As after a crash: what was written down is there, and nobody has put anything back.
+    let kept = fake.directory.path().join("xmrig.json");
+    let left = fs::read(&kept).unwrap();
+    drop(engine);
+    fake.with(|state| {
+        assert_eq!(state.config["cpu"]["rx"], json!([0, 1]));
+        assert!(state.paused);
+        state.config["cpu"]["rx"] = json!([1]);
+        state.paused = false;
+    });
+    assert!(!kept.exists());
+    fs::write(&kept, left).unwrap();
+
+    let (engine, _) = fake.engine(TOKEN);
+    engine.allow(&threads(8, &[]));
+    until(|| engine.busy_threads() == 2);
+    assert_eq!((engine.status().threads_most, fake.with(|state| state.paused)), (2, false));
+    drop(engine);
+    fake.with(|state| {
+        assert_eq!(state.config["cpu"]["rx"], json!([0, 1]));
+        assert!(state.paused);
+        assert_eq!(state.faults, [""; 0]);
+    });
+}
+
+#[test]
+fn a_call_that_is_not_answered_holds_up_no_pause() {
+    let fake = Fake::start();
+    let (engine, _) = fake.engine(TOKEN);
+    engine.allow(&threads(2, &[]));
+    until(|| engine.busy_threads() == 2);
+    let unanswered = |state: &mut State| state.calls.last().is_some_and(|it| it == "unanswered");
+    fake.with(|state| state.is_slow = true);
+    until(|| fake.with(unanswered));
+    engine.allow(&threads(0, &[]));
+    until(|| fake.with(|state| state.paused));
+    until(|| engine.busy_threads() == 0);
+    // Each call may take 5 s; this one was not waited for.
+    assert!(!matches!(engine.status().phase, Phase::Failed { .. }));
+}
+
+/// Says where it is and with what it was started, and has no API.
+const SILENT: &str = "#!/bin/sh\n\
+read -r line < \"$2\" || :\n\
+echo \"$line\" > \"${0%/*}/config\"\n\
+echo $$ > \"${0%/*}/id.part\"\n\
+/bin/mv \"${0%/*}/id.part\" \"${0%/*}/id\"\n\
+exec /bin/sleep 600\n";
+
+#[test]
+fn one_that_does_not_answer_is_stopped_by_the_kernel() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("silent");
+    fs::write(&path, SILENT).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let address = "stratum+tcp://pool.example:3333".parse().unwrap();
+    let program = Program {
+        path,
+        directory: directory.path().join("xmrig"),
+        pools: vec![Settings::new(address, "WALLET")],
+        threads: Some(3),
+        idle: true,
+        donate_level: 1,
+    };
+    let (engine, _) = engine(Which::Started { program, token: TOKEN.to_owned() });
+    assert_eq!((engine.status().threads_most, engine.busy_threads()), (3, 0));
+    engine.allow(&threads(2, &[1, 0]));
+    let id = directory.path().join("id");
+    until(|| id.exists());
+    // It hashes from its first job on, whether or not it answers.
+    assert_eq!(engine.busy_threads(), 2);
+    let config = fs::read_to_string(directory.path().join("config")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["cpu"]["rx"], json!([1, 0]));
+    assert_eq!(config["cpu"]["ghostrider"], json!([[8, 1], [8, 0]]));
+    let id = fs::read_to_string(id).unwrap().trim().to_owned();
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+    };
+    engine.allow(&threads(0, &[]));
+    until(|| engine.busy_threads() == 0);
+    until(|| state() == Some('T'));
+    until(|| engine.status().phase == Phase::Paused);
+    engine.allow(&threads(1, &[]));
+    until(|| state() == Some('S') && engine.busy_threads() > 0);
+    engine.allow(&threads(0, &[]));
+    until(|| state() == Some('T'));
+    drop(engine);
+    assert_eq!(state(), None);
+}
+
+#[test]
+fn tokens_are_not_shown() {
+    let (url, kept) = ("http://127.0.0.1:1".parse().unwrap(), "/k".into());
+    let which = Which::Running { url, token: "hidden".to_owned(), kept };
+    assert!(!format!("{which:?}").contains("hidden"));
 }

@@ -1,7 +1,7 @@
 //! `mine`: mines for a pool, without a coordinator, until stopped.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -97,11 +97,12 @@ impl Mine {
             Ok(loaded) => loaded,
             Err(code) => return code,
         };
+        let state = loaded.config.state_dir().to_owned();
         let mining = match self.over(loaded.config.mining) {
             Ok(mining) => mining,
             Err(why) => return complain(&why, USAGE),
         };
-        match self.run(&mining) {
+        match self.run(&mining, &state) {
             Ok(code) => code,
             Err(error) => complain(&error, FAILED),
         }
@@ -138,17 +139,17 @@ impl Mine {
             return Err("nobody to mine for: --pool URL --user WALLET".to_owned());
         }
         for pool in &mining.pools {
-            pool.checked(mining.algo).map_err(|error| error.to_string())?;
+            mining.checked(pool).map_err(|error| error.to_string())?;
         }
         Ok(mining)
     }
 
-    fn run(&self, mining: &Mining) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    fn run(&self, mining: &Mining, state: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (tell, notices) = unbounded_channel();
         // Sent to nobody once it is about to end.
         let listener = std::sync::Arc::new(move |notice: &Notice| drop(tell.send(notice.clone())));
-        let engine = engines::start(mining, listener, rng().random(), runtime.handle())?;
+        let engine = engines::start(mining, listener, rng().random(), state, runtime.handle())?;
         // As many as it has: an XMRig says only later how many that is.
         engine.allow(&Allowance { threads: usize::MAX, ..Allowance::default() });
         let mut lines = Lines::new(self.json);
