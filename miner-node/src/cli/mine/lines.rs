@@ -10,6 +10,7 @@ use mining::notice::Outcome;
 use protocol::Timestamp;
 use serde_json::{Value, json};
 
+use super::paper::Line;
 use crate::clock;
 
 /// Lines on standard output.
@@ -71,31 +72,19 @@ impl Lines {
         Self { json, coloured: io::stdout().is_terminal() && !plain }
     }
 
-    pub(super) fn notice(&self, notice: &Notice) -> io::Result<()> {
+    pub(super) fn line(&self, line: &Line) -> io::Result<()> {
         if self.json {
-            return self.object(serde_json::to_value(notice).map_err(io::Error::other)?);
+            return self.object(json(line).map_err(io::Error::other)?);
         }
-        self.line(Tag::of(notice), notice)
+        match line {
+            Line::Notice(notice) => self.text(Tag::of(notice), notice),
+            Line::Speed(status) => self.text(Tag::Miner, &speed(&status.hashrate)),
+            Line::Summary(status, took) => self.text(Tag::Miner, &summary(status, *took)),
+            Line::LeftOut(count) => self.text(Tag::Warn, &format!("{count} lines left out")),
+        }
     }
 
-    pub(super) fn speed(&self, status: &Status) -> io::Result<()> {
-        if self.json {
-            let status = serde_json::to_value(status).map_err(io::Error::other)?;
-            return self.object(json!({ "event": "speed", "status": status }));
-        }
-        self.line(Tag::Miner, &speed(&status.hashrate))
-    }
-
-    pub(super) fn summary(&self, status: &Status, took: Duration) -> io::Result<()> {
-        if self.json {
-            let status = serde_json::to_value(status).map_err(io::Error::other)?;
-            let secs = took.as_secs_f64();
-            return self.object(json!({ "event": "summary", "seconds": secs, "status": status }));
-        }
-        self.line(Tag::Miner, &summary(status, took))
-    }
-
-    fn line(&self, tag: Tag, text: &dyn Display) -> io::Result<()> {
+    fn text(&self, tag: Tag, text: &dyn Display) -> io::Result<()> {
         let text = plain(&text.to_string());
         let (at, word) = (clock::now().whole_secs(), tag.word());
         let mut out = io::stdout().lock();
@@ -113,6 +102,20 @@ impl Lines {
         writeln!(out, "{object}")?;
         out.flush()
     }
+}
+
+fn json(line: &Line) -> serde_json::Result<Value> {
+    Ok(match line {
+        Line::Notice(notice) => serde_json::to_value(notice)?,
+        Line::Speed(status) => {
+            json!({ "event": "speed", "status": serde_json::to_value(status)? })
+        }
+        Line::Summary(status, took) => {
+            let (status, secs) = (serde_json::to_value(status)?, took.as_secs_f64());
+            json!({ "event": "summary", "seconds": secs, "status": status })
+        }
+        Line::LeftOut(count) => json!({ "event": "left_out", "lines": count }),
+    })
 }
 
 /// What pools wrote must not begin a line of its own, nor move the cursor.
@@ -134,17 +137,21 @@ fn summary(status: &Status, took: Duration) -> String {
     let (secs, shares) = (took.as_secs(), &status.shares);
     let mean = status.hashes as f64 / took.as_secs_f64().max(0.001);
     let mut text = format!(
-        "stopped after {}:{:02}:{:02}: {} hashes, {mean:.1} H/s on average, accepted {}, \
+        "stopped after {}:{:02}:{:02}: {} hashes, {mean:.1} H/s on average, found {}, accepted {}, \
          rejected {}, stale {}, lost {}",
         secs / 3600,
         secs / 60 % 60,
         secs % 60,
         status.hashes,
+        shares.found,
         shares.accepted,
         shares.rejected,
         shares.stale,
         shares.lost
     );
+    if shares.under_way > 0 {
+        text.push_str(&format!(", not answered {}", shares.under_way));
+    }
     for (reason, count) in &shares.reasons {
         text.push_str(&format!("; {count} x \"{reason}\""));
     }
@@ -160,6 +167,21 @@ mod tests {
         let mut rate = Hashrate { ten_secs: Some(512.34), ..Hashrate::default() };
         rate.highest = Some(520.0);
         assert_eq!(speed(&rate), "speed 10s/60s/15m 512.3 n/a n/a H/s max 520.0 H/s");
+    }
+
+    #[test]
+    fn shares_that_nobody_has_answered_are_told() {
+        let mut status = Status::unknown("native");
+        status.shares.found = 5;
+        status.shares.accepted = 2;
+        status.shares.stale = 1;
+        status.shares.under_way = 2;
+        let text = summary(&status, Duration::from_secs(61));
+        let told = "found 5, accepted 2, rejected 0, stale 1, lost 0, not answered 2";
+        assert!(text.contains(told), "{text}");
+        status.shares.under_way = 0;
+        status.shares.lost = 2;
+        assert!(!summary(&status, Duration::from_secs(61)).contains("answered"));
     }
 
     #[test]

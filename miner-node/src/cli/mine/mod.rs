@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,9 +11,8 @@ use mining::engine::{Allowance, Engine, Phase, Status};
 use mining::{Algorithm, Notice};
 use rand::{RngExt as _, rng};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{FAILED, Flags, USAGE, complain};
 use crate::config::Mining;
@@ -20,8 +20,20 @@ use crate::config::mining::{EngineKind, PagesKind, Pool, PriorityKind};
 use crate::engines;
 
 mod lines;
+mod paper;
+mod signals;
 
 use lines::Lines;
+use paper::{Line, Paper};
+
+/// How long shares that are under way at the end are waited for.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Pause between two looks at them.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long the last lines may take, where nobody reads them.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 const NO_GPU: &str = "--gpu: this build has no GPU miner: its RandomX and GhostRider run on \
 processors, where they are made to be fastest. For GPUs let it drive your own XMRig (--engine \
@@ -71,7 +83,7 @@ pub(super) struct Mine {
     /// What mines
     #[arg(long, value_name = "NAME")]
     engine: Option<EngineKind>,
-    /// Where your XMRig is
+    /// Your XMRig, which mines instead of the node
     #[arg(long, value_name = "PROGRAM")]
     xmrig: Option<PathBuf>,
     /// On GPUs
@@ -131,9 +143,15 @@ impl Mine {
         mining.light |= self.light;
         mining.priority = self.priority.unwrap_or(mining.priority);
         mining.engine = self.engine.unwrap_or(mining.engine);
-        if self.xmrig.is_some() {
-            mining.xmrig.path.clone_from(&self.xmrig);
+        if let Some(path) = &self.xmrig {
+            if self.engine == Some(EngineKind::Native) {
+                return Err("--xmrig and --engine native exclude each other".to_owned());
+            }
+            // It is not started from here.
+            let path = std::path::absolute(path).map_err(|error| format!("--xmrig: {error}"))?;
+            mining.xmrig.path = Some(path);
             mining.xmrig.url = None;
+            mining.engine = EngineKind::Xmrig;
         }
         if mining.pools.is_empty() && mining.xmrig.url.is_none() {
             return Err("nobody to mine for: --pool URL --user WALLET".to_owned());
@@ -146,56 +164,72 @@ impl Mine {
 
     fn run(&self, mining: &Mining, state: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (tell, notices) = unbounded_channel();
-        // Sent to nobody once it is about to end.
-        let listener = std::sync::Arc::new(move |notice: &Notice| drop(tell.send(notice.clone())));
+        let stop = signals::follow(runtime.handle())?;
+        let (paper, lines) = (Arc::new(Paper::default()), Lines::new(self.json));
+        let mut printed = paper.print(move |line| lines.line(line))?;
+        let heard = Arc::clone(&paper);
+        let listener = Arc::new(move |notice: &Notice| heard.put(Line::Notice(notice.clone())));
         let engine = engines::start(mining, listener, rng().random(), state, runtime.handle())?;
         // As many as it has: an XMRig says only later how many that is.
         engine.allow(&Allowance { threads: usize::MAX, ..Allowance::default() });
-        let mut lines = Lines::new(self.json);
         let begun = Instant::now();
-        let ended = runtime.block_on(self.watch(&*engine, notices, &mut lines));
-        let status = engine.status();
+        let ended = runtime.block_on(self.watch(&*engine, &paper, &mut printed, stop));
+        let status = runtime.block_on(settled(&*engine));
         drop(engine);
-        // Tasks that speak to pools end with it; nobody waits for a pool's farewell.
-        runtime.shutdown_background();
         match ended {
             // Whoever read the lines has gone.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => {
+                paper.put(Line::Summary(Box::new(status.clone()), begun.elapsed()));
+                paper.end();
+                // As above, or does not read them.
+                let _ = runtime.block_on(async { timeout(LAST_LINES, printed).await });
+            }
         }
-        // As above.
-        let _ = lines.summary(&status, begun.elapsed());
+        // Tasks that speak to pools end with the engine; nobody waits for a pool's farewell.
+        runtime.shutdown_background();
         Ok(code(&status))
     }
 
-    /// Tells what happens until a signal comes.
+    /// Tells what happens until it shall end.
     async fn watch(
         &self,
         engine: &dyn Engine,
-        mut notices: UnboundedReceiver<Notice>,
-        lines: &mut Lines,
+        paper: &Paper,
+        printed: &mut oneshot::Receiver<io::Result<()>>,
+        mut stop: oneshot::Receiver<()>,
     ) -> io::Result<()> {
-        let stop = |kind| -> io::Result<Signal> { signal(kind) };
-        let mut interrupt = stop(SignalKind::interrupt())?;
-        let mut terminate = stop(SignalKind::terminate())?;
         let mut speed = interval(Duration::from_secs(self.print_time.into()));
         speed.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first one is at once.
         speed.tick().await;
         let end = self.seconds.map(|secs| Duration::from_secs(secs.into()));
-        let end = tokio::time::sleep(end.unwrap_or(Duration::from_secs(u32::MAX.into())));
+        let end = sleep(end.unwrap_or(Duration::from_secs(u32::MAX.into())));
         tokio::pin!(end);
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                _ = &mut stop => return Ok(()),
                 () = &mut end => return Ok(()),
-                Some(notice) = notices.recv() => lines.notice(&notice)?,
-                _ = speed.tick() => lines.speed(&engine.status())?,
+                // It ends by itself only where it cannot print.
+                printed = &mut *printed => return printed.unwrap_or(Ok(())),
+                _ = speed.tick() => paper.put(Line::Speed(Box::new(engine.status()))),
             }
         }
     }
+}
+
+/// How it stands once it mines no more, and the answers to its last shares have come, or are late.
+async fn settled(engine: &dyn Engine) -> Status {
+    engine.allow(&Allowance::default());
+    let answered = async {
+        while engine.status().shares.under_way > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    // Then they are told as what they are: not answered.
+    let _ = timeout(LAST_ANSWERS, answered).await;
+    engine.status()
 }
 
 /// Good where it has mined, or would have.
@@ -241,5 +275,18 @@ mod tests {
         assert!(error("-o p.example -u W").contains("p.example"));
         let print = "-o stratum+tcp://p.example:1 -u W --tls-fingerprint ab";
         assert!(error(print).contains("64 hexadecimal digits"));
+        let both = "-o stratum+tcp://p.example:1 -u W --xmrig /x --engine native";
+        assert!(error(both).contains("exclude each other"));
+        let unchecked = "-o stratum+ssl://p.example:1 -u W --xmrig /x";
+        assert!(error(unchecked).contains("tls_fingerprint"));
+    }
+
+    #[test]
+    fn an_xmrig_that_is_named_is_what_mines_wherever_it_is() {
+        let line = "-o stratum+tcp://p.example:1 -u W --xmrig build/xmrig";
+        let mining = mine(line).over(Mining::default()).unwrap();
+        assert_eq!(mining.engine, EngineKind::Xmrig);
+        let path = std::env::current_dir().unwrap().join("build/xmrig");
+        assert_eq!(mining.xmrig.path, Some(path));
     }
 }
