@@ -41,6 +41,7 @@ struct Gpus {
     most: usize,
     /// The memory of the largest, in MiB.
     largest_mb: u32,
+    all: Vec<GpuDevice>,
     stock: Mutex<Stock>,
     changed: Notify,
 }
@@ -80,6 +81,7 @@ impl Gpus {
         Self {
             most: most as usize,
             largest_mb: free.iter().map(|gpu| gpu.vram_total_mb).max().unwrap_or(0),
+            all: free.clone(),
             stock: Mutex::new(Stock { free, lent: 0, queue: BTreeMap::new(), next: 0 }),
             changed: Notify::new(),
         }
@@ -199,6 +201,11 @@ impl Slots {
     /// The memory of the largest GPU, in MiB.
     pub fn largest_vram_mb(&self) -> u32 {
         self.gpus.largest_mb
+    }
+
+    /// The GPUs that have `vram_mb`, whoever has them now.
+    pub fn gpus(&self, vram_mb: u32) -> impl Iterator<Item = &GpuDevice> {
+        self.gpus.all.iter().filter(move |gpu| gpu.vram_total_mb >= vram_mb)
     }
 
     /// Whether there are slots of `kind` at all, or it is the kind that needs nothing special.

@@ -60,6 +60,11 @@ fn no_gpu() -> Refusal {
     Refusal::new(FailureCode::NoGpu, "this node has no GPU for jobs")
 }
 
+fn unwatched() -> Refusal {
+    let why = "limits.vram_mb cannot be kept: the driver does not tell this node what a job holds of GPU memory";
+    Refusal::new(FailureCode::Deny, why)
+}
+
 fn no_egress() -> Refusal {
     Refusal::new(FailureCode::Egress, "this node gives jobs no network: egress.allow is empty")
 }
@@ -167,7 +172,16 @@ impl<'a> Attempt<'a> {
             return Err(Refusal::new(FailureCode::Deny, why).into());
         }
         let ceilings = self.node.ceilings();
-        Ok(self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?)
+        let plan = self.node.runners.plan(&self.job, &self.dir.job_file(), &ceilings)?;
+        // Whether one of several can be watched is seen once the job has it.
+        if matches!(plan, Plan::Sandboxed(_))
+            && self.kind() == SlotKind::Gpu
+            && self.job.limits.vram_mb.is_some()
+            && !self.node.slots.gpus(asked).any(|gpu| self.node.vram_meter(gpu).is_some())
+        {
+            return Err(unwatched().into());
+        }
+        Ok(plan)
     }
 
     async fn acknowledge(&mut self) -> Result<(), Abandoned> {
@@ -247,8 +261,7 @@ impl<'a> Attempt<'a> {
         let most_mb = self.job.limits.vram_mb.map(u64::from);
         let meter = self.node.vram_meter(device);
         if most_mb.is_some() && meter.is_none() {
-            let why = "limits.vram_mb cannot be kept: the driver does not tell this node what a job holds of GPU memory";
-            return Err(Refusal::new(FailureCode::Deny, why).into());
+            return Err(unwatched().into());
         }
         Ok(Some(Gpu {
             nodes: device.nodes.clone(),
