@@ -9,6 +9,7 @@ use miner_node::capabilities::Sensors;
 use miner_node::capabilities::gpu::{DeviceProbe, GpuDevice, NoDevices, Vendor};
 use miner_node::sandbox::VramMeter;
 use protocol::JobId;
+use protocol::job::SlotKind;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, Running, eventually};
@@ -150,16 +151,12 @@ async fn a_gpu_that_is_gone_is_no_gpu() {
 async fn a_limit_that_nobody_can_keep_is_refused() {
     let gpus = Gpus::new(None).await;
     // Not only when there is a GPU for it.
-    let wait = "touch here; while [ ! -e go ]; do sleep 0.05; done";
-    let others = [gpus.submit(wait, json!({})).await, gpus.submit(wait, json!({})).await];
-    let work = |id: &JobId| gpus.rig.job_dir(*id).join("work");
-    eventually(async || others.iter().all(|id| work(id).join("here").exists()).then_some(())).await;
+    let slots = &gpus.node.node.slots;
+    let others = [slots.slot(SlotKind::Gpu, 0).await, slots.slot(SlotKind::Gpu, 0).await];
     let id = gpus.submit("true", json!({"vram_mb": 2048})).await;
     let error = gpus.rig.failed(id, "E_DENY").await.error.unwrap();
     assert!(error.message.contains("cannot be kept"), "{}", error.message);
-    for id in &others {
-        fs::write(work(id).join("go"), "").unwrap();
-    }
+    drop(others);
     assert_eq!(gpus.text(gpus.submit("echo ok", json!({})).await).await, "ok\n");
     gpus.node.end().await;
 }
