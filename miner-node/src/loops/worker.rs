@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use protocol::Job;
+use protocol::{FailureCode, Job};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -16,6 +16,7 @@ use crate::coordinator::{Backoff, Free, Remedy, jittered};
 use crate::leases::StopReason;
 use crate::node::Node;
 use crate::outbox::Settled;
+use crate::sharing::Gate;
 use crate::slots::Place;
 
 /// Pause after a refusal that only the owner can put right.
@@ -86,7 +87,8 @@ impl Worker {
         let Some(place) = self.node.slots.place().await.filter(|_| may_work) else {
             return std::future::pending().await;
         };
-        if !self.has_room().await {
+        // A place may be hours in coming: what was so before need not be so any more.
+        if !self.node.standing.borrow().may_work() || !self.is_open() || !self.has_room().await {
             return false;
         }
         if let Some(pause) = self.reason_to_pause() {
@@ -94,12 +96,22 @@ impl Worker {
             return false;
         }
         match self.ask().await {
+            // It was on its way when the owner said no.
+            Some(job) if self.node.sharing.gate() == Gate::Closed => {
+                let node = Arc::clone(&self.node);
+                self.crew.spawn(async move { node.give_back(&job).await });
+                false
+            }
             Some(job) => {
                 self.start(job, place);
                 true
             }
             None => false,
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.node.sharing.gate() == Gate::Open
     }
 
     /// Whether a job that asks for nothing in particular could begin now; where not, it waits a
@@ -138,6 +150,9 @@ impl Worker {
             sleep(self.backoff.pause(None, node.random_u32())).await;
             return None;
         }
+        if !self.is_open() {
+            return None;
+        }
         let poll = &node.config.poll;
         let wait = Duration::from_secs(poll.wait_s.min(30).into());
         let wait = node.sharing.longest_question().map_or(wait, |longest| wait.min(longest));
@@ -146,7 +161,13 @@ impl Worker {
         let slots = node.slots.free().saturating_add(1);
         let left = node.capacity.left(node.free_mb());
         let free = Free { slots, room: left };
-        let pause = match node.coordinator.next(&node.identity.node_id, free, wait).await {
+        let answer = tokio::select! {
+            biased;
+            answer = node.coordinator.next(&node.identity.node_id, free, wait) => answer,
+            // The coordinator sees that nobody waits for the answer, and leases nothing.
+            () = node.sharing.closed() => return None,
+        };
+        let pause = match answer {
             Ok(Some(job)) => {
                 self.backoff.reset();
                 return Some(job);
@@ -203,7 +224,8 @@ impl Worker {
                 Err(error) => {
                     stumbles.fetch_add(1, Ordering::Relaxed);
                     error!(event = "no_directory", job_id = %id, "job directory: {error}");
-                    let settled = node.report_not_begun(id, held.token, &error);
+                    let why = format!("node: job directory: {error}");
+                    let settled = node.report_not_begun(id, held.token, FailureCode::Internal, why);
                     held.over.cancel();
                     Some(settled)
                 }

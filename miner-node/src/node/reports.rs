@@ -3,7 +3,7 @@
 use std::io;
 
 use protocol::miner::Fail;
-use protocol::{FailureCode, JobId, LeaseToken};
+use protocol::{FailureCode, Job, JobId, LeaseToken};
 use serde_json::Map;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -49,18 +49,33 @@ impl Node {
         &self,
         id: JobId,
         token: LeaseToken,
-        why: &io::Error,
+        code: FailureCode,
+        why: String,
     ) -> oneshot::Receiver<Settled> {
         let fail = Fail {
             lease_token: Some(token),
-            error_code: FailureCode::Internal,
-            error_message: Some(format!("node: job directory: {why}")),
+            error_code: code,
+            error_message: Some(why),
             metrics: Map::new(),
             logs_tail: None,
         };
         let (job_id, idempotency_key) = (id, self.uuid());
         let report = Report { job_id, lease_token: token, idempotency_key, body: Body::Fail(fail) };
         self.outbox.send(&self.workspace.job(id), report)
+    }
+
+    /// Gives a job back that came after the owner had said no.
+    pub async fn give_back(&self, job: &Job) {
+        let why = self.sharing.not_taking().unwrap_or_else(|| "no jobs for a moment".to_owned());
+        let why = format!("the node's owner wants no jobs now: {why}");
+        warn!(event = "given_back", job_id = %job.id, "{why}");
+        let (held, older) = self.leases.take(job);
+        // Nobody but the coordinator waits for the outcome.
+        drop(self.report_not_begun(job.id, held.token, FailureCode::Canceled, why));
+        if let Some(older) = older {
+            older.over.cancelled().await;
+        }
+        held.over.cancel();
     }
 
     /// Gives back the room that a job took which has ended.

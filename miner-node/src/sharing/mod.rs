@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mining::engine::{Allowance, Engine, Status};
-use mining::policy::{self, Class, Decision, Demand, Facts, Memory, Rules, State};
+use mining::policy::{self, Class, Decision, Demand, Facts, Memory, Rule, Rules, State};
 use protocol::job::SlotKind;
 use protocol::{Amount, Job, JobId};
 use tokio::sync::{Notify, watch};
@@ -57,11 +57,22 @@ pub struct Sharing {
     total_mb: Option<u64>,
     began: Instant,
     desk: Mutex<Desk>,
-    /// Whether jobs may be asked for.
-    open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
     /// Has the machine looked at again at once.
     pub wake: Notify,
     parked: Parked,
+}
+
+/// Whether jobs may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Now.
+    Open,
+    /// Not now: nothing is known of the machine yet, it is mining's turn, or there are enough of them.
+    /// One that is on its way is welcome.
+    Later,
+    /// The owner's rules are against it: one that is on its way is not begun.
+    Closed,
 }
 
 /// How long jobs waited for mining threads to let go.
@@ -125,7 +136,7 @@ impl Sharing {
             for_jobs,
             total_mb: crate::facts::total_mb(),
             began: Instant::now(),
-            open: watch::Sender::new(rules.compute),
+            gate: watch::Sender::new(Gate::Later),
             wake: Notify::new(),
             parked: Parked::default(),
             desk: Mutex::new(Desk {
@@ -270,15 +281,46 @@ impl Sharing {
             }
         }
         let room = desk.earnings.slots().is_none_or(|most| desk.jobs.len() < most as usize);
-        let open = decision.takes_jobs() && room;
-        self.open.send_if_modified(|now| std::mem::replace(now, open) != open);
+        let gate = match decision.jobs.rule {
+            _ if decision.takes_jobs() && room => Gate::Open,
+            _ if decision.takes_jobs() => Gate::Later,
+            // The choice between jobs and mining.
+            Rule::Revenue | Rule::Slice => Gate::Later,
+            _ => Gate::Closed,
+        };
+        self.gate.send_if_modified(|now| std::mem::replace(now, gate) != gate);
         desk.decision = Some(decision);
+    }
+
+    /// Whether jobs may be asked for now.
+    pub fn gate(&self) -> Gate {
+        *self.gate.borrow()
     }
 
     /// Waits until jobs may be asked for.
     pub async fn opened(&self) {
         // The sender lives as long as `self`.
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
+        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Open).await;
+    }
+
+    /// Waits until the owner's rules are against jobs.
+    pub async fn closed(&self) {
+        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Closed).await;
+    }
+
+    /// Why no jobs are asked for, if none are: the rule, and what it says.
+    pub fn not_taking(&self) -> Option<String> {
+        if self.gate() == Gate::Open {
+            return None;
+        }
+        let desk = self.desk();
+        let Some(decision) = &desk.decision else {
+            return Some("the machine was not looked at yet".to_owned());
+        };
+        if decision.takes_jobs() {
+            return Some("enough jobs are at work, by how long they take".to_owned());
+        }
+        Some(format!("{}: {}", decision.jobs.rule.as_str(), decision.jobs.why))
     }
 
     /// How long the coordinator may hold a question for a job, if a slice shall not be overrun.

@@ -168,9 +168,9 @@ async fn controls_are_obeyed_at_once_and_outlast_the_node() {
     change(json!({"cpu_pct": 50})).unwrap();
     assert_eq!(paper.last().threads, 2);
     change(json!({"snooze_until": FOR_EVER})).unwrap();
-    assert_eq!((paper.last().threads, *sharing.open.borrow()), (0, false));
+    assert_eq!((paper.last().threads, sharing.gate()), (0, Gate::Closed));
     change(json!({"snooze_until": null, "compute": false})).unwrap();
-    assert_eq!((paper.last().threads, *sharing.open.borrow()), (2, false));
+    assert_eq!((paper.last().threads, sharing.gate()), (2, Gate::Closed));
     assert!(change(json!({"cpu_pct": 500, "compute": true})).is_err());
     let shown = sharing.controls();
     let (again, _) = shared(root.path(), &free(), 4);

@@ -14,6 +14,7 @@ mod jobs;
 mod llm;
 mod mining;
 mod model_server;
+mod owner;
 mod python;
 mod readme;
 mod rig;
