@@ -1,10 +1,11 @@
 //! What the owner changed while the node ran: rules in place of those of the configuration, and a
-//! pause. Kept in the state directory, so that it outlasts the node.
+//! pause. Kept in the state directory, so that it outlasts the node. Of a file that is damaged all
+//! is kept that can be, and the owner's noes in any case: a node that has forgotten them pauses.
 
 use std::path::PathBuf;
 
 use mining::policy::Rules;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::warn;
 
@@ -15,6 +16,12 @@ pub const FOR_EVER: u64 = 253_402_300_799;
 
 /// The key of the pause, among those of the rules.
 const SNOOZE: &str = "snooze_until";
+
+/// The key of what has it pause, if that was not the owner.
+const FAULT: &str = "fault";
+
+/// The rules that say no. Where such a value cannot be read, it was meant to be one.
+const NOES: [&str; 2] = ["mining", "compute"];
 
 /// Why something cannot be changed.
 #[derive(Debug, thiserror::Error)]
@@ -53,32 +60,102 @@ pub struct Controls {
     kept: Kept,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct Kept {
     snooze_until: Option<u64>,
     rules: Map<String, Value>,
+    /// Why it pauses, if that was not the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl Kept {
+    /// Nobody knows what the owner wanted: peace, until they say. Gives `why` back.
+    fn pause(&mut self, why: &str) -> String {
+        self.snooze_until = Some(FOR_EVER);
+        self.fault = Some(format!("what was changed by ctl cannot be read: {why}"));
+        why.to_owned()
+    }
 }
 
 impl Controls {
-    /// What `path` has, on top of `configured`. What cannot be read is told and passed over.
+    /// What `path` has, on top of `configured`. What cannot be read of it is told, and the file set
+    /// aside.
     pub fn open(path: PathBuf, configured: &Rules) -> Self {
-        let kept = match read_json::<Kept>(&path) {
-            Ok(kept) => kept,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
-            Err(error) => {
-                warn!(event = "bad_controls", "{}: {error}; as configured", path.display());
-                Kept::default()
-            }
-        };
-        let configured = object(configured);
+        let (configured, kept) = (object(configured), Kept::default());
         let mut controls = Self { path, configured, kept };
-        if let Err(error) = controls.merged(&controls.kept.rules) {
-            let path = controls.path.display();
-            warn!(event = "bad_controls", "{path}: {error}; as configured");
-            controls.kept.rules.clear();
+        let faults = match read_json::<Value>(&controls.path) {
+            Ok(Value::Object(file)) => controls.salvage(file),
+            Ok(_) => vec![controls.kept.pause("it is not an object")],
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => vec![controls.kept.pause(&error.to_string())],
+        };
+        if !faults.is_empty() {
+            controls.set_aside(&faults.join("; "));
         }
         controls
+    }
+
+    /// Takes from `file` what makes sense, and says what does not.
+    fn salvage(&mut self, mut file: Map<String, Value>) -> Vec<String> {
+        let mut faults = Vec::new();
+        match snooze(&file.remove(SNOOZE).unwrap_or_default()) {
+            Ok(until) => self.kept.snooze_until = until,
+            Err(error) => faults.push(self.kept.pause(&error.to_string())),
+        }
+        if let Some(fault) = file.remove(FAULT) {
+            self.kept.fault = fault.as_str().map(str::to_owned);
+        }
+        let mut rules = match file.remove("rules") {
+            Some(Value::Object(rules)) => rules,
+            None => Map::new(),
+            Some(_) => {
+                faults.push(self.kept.pause("rules is not an object"));
+                Map::new()
+            }
+        };
+        faults.extend(file.keys().map(|key| self.unknown(key).to_string()));
+        for key in NOES {
+            if let Some(value) = rules.get_mut(key).filter(|value| !value.is_boolean()) {
+                faults.push(format!("{key}: {value} is taken for a no"));
+                *value = Value::Bool(false);
+            }
+        }
+        if self.merged(&rules).is_ok() {
+            self.kept.rules = rules;
+            return faults;
+        }
+        // The noes first: what contradicts another rule must not be one of them.
+        for key in NOES {
+            self.kept.rules.extend(rules.remove_entry(key));
+        }
+        for (key, value) in rules {
+            let mut more = self.kept.rules.clone();
+            more.insert(key.clone(), value);
+            match self.merged(&more) {
+                _ if !self.configured.contains_key(&key) => {
+                    faults.push(self.unknown(&key).to_string());
+                }
+                Ok(_) => self.kept.rules = more,
+                Err(error) => faults.push(format!("{key}: {error}")),
+            }
+        }
+        faults
+    }
+
+    /// Keeps the file for its owner, and writes what is in force instead.
+    fn set_aside(&self, faults: &str) {
+        let (from, to) = (&self.path, self.path.with_extension("bad.json"));
+        warn!(
+            event = "bad_controls",
+            "{}: {faults}; the rest is in force, and the file kept as {}",
+            from.display(),
+            to.display()
+        );
+        let written = std::fs::rename(from, &to).and_then(|()| write_json(from, &self.kept));
+        if let Err(error) = written {
+            warn!(event = "bad_controls", "{}: {error}", from.display());
+        }
     }
 
     /// The rules in force; `configured` where those that were kept make none.
@@ -89,6 +166,11 @@ impl Controls {
     /// Until when the owner wants peace, in seconds since 1970.
     pub const fn snooze_until(&self) -> Option<u64> {
         self.kept.snooze_until
+    }
+
+    /// Why there is peace, if that was not the owner's wish.
+    pub fn fault(&self) -> Option<&str> {
+        self.kept.fault.as_deref()
     }
 
     /// Everything that can be changed, as it is.
@@ -107,6 +189,7 @@ impl Controls {
         for (key, value) in changes {
             if key == SNOOZE {
                 kept.snooze_until = snooze(value)?;
+                kept.fault = None;
                 continue;
             }
             let Some(configured) = self.configured.get(key) else { return Err(self.unknown(key)) };
@@ -232,14 +315,68 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[test]
-    fn a_broken_file_is_passed_over() {
+    /// What is in force of a file, and whether the owner still finds the file.
+    fn opened(text: &str, configured: &Rules) -> (Controls, Rules, bool) {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("controls.json");
-        for text in ["nonsense", r#"{"rules": {"cpu_pct": 900}}"#, r#"{"rules": {"gone": 1}}"#] {
-            std::fs::write(&path, text).unwrap();
-            let controls = Controls::open(path.clone(), &Rules::default());
-            assert_eq!(controls.rules(&Rules::default()), Rules::default(), "{text}");
+        std::fs::write(&path, text).unwrap();
+        let controls = Controls::open(path.clone(), configured);
+        let aside = path.with_extension("bad.json");
+        let kept = aside.exists();
+        if kept {
+            assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
         }
+        let rules = controls.rules(configured);
+        // The next start finds the same, and nothing to set aside.
+        let again = Controls::open(path, configured);
+        assert_eq!(
+            (again.rules(configured), again.snooze_until()),
+            (rules.clone(), controls.snooze_until())
+        );
+        assert_eq!(again.fault(), controls.fault());
+        (controls, rules, kept)
+    }
+
+    #[test]
+    fn of_a_broken_file_the_rest_is_kept_and_its_noes_always() {
+        let configured = Rules { load_pct: 30, ..Rules::default() };
+        let no = || Rules { mining: false, compute: false, ..configured.clone() };
+        for (rules, wanted) in [
+            (json!({"mining": false, "compute": false, "cpu_pct": 900}), no()),
+            (json!({"mining": false, "compute": false, "gone": 1}), no()),
+            (json!({"mining": "flase", "compute": 0}), no()),
+            // The configuration changed since: they contradict each other now.
+            (json!({"mining": false, "compute": false, "busy_pct": 20}), no()),
+            (json!({"cpu_pct": 40, "schedule": 7}), Rules { cpu_pct: 40, ..configured.clone() }),
+        ] {
+            let text = json!({"snooze_until": 7, "rules": rules}).to_string();
+            let (controls, found, kept) = opened(&text, &configured);
+            assert_eq!((found, controls.snooze_until(), kept), (wanted, Some(7), true), "{text}");
+            assert_eq!(controls.fault(), None);
+        }
+        let whole = json!({"rules": {"busy_pct": 20, "load_pct": 10}}).to_string();
+        let (_, found, kept) = opened(&whole, &configured);
+        assert_eq!((found.busy_pct, found.load_pct, kept), (20, 10, false));
+    }
+
+    #[test]
+    fn who_cannot_read_what_the_owner_wanted_pauses() {
+        let configured = Rules::default();
+        for text in ["", "nonsense", "[]", r#"{"rules": 7}"#, r#"{"snooze_until": "never"}"#] {
+            let (controls, rules, kept) = opened(text, &configured);
+            assert_eq!(
+                (rules, controls.snooze_until(), kept),
+                (Rules::default(), Some(FOR_EVER), true)
+            );
+            assert!(controls.fault().unwrap().contains("cannot be read: "), "{text}");
+        }
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("controls.json");
+        std::fs::write(&path, "").unwrap();
+        let mut controls = Controls::open(path.clone(), &configured);
+        controls.change(&object_of(json!({"snooze_until": null}))).unwrap();
+        assert_eq!(controls.fault(), None);
+        let again = Controls::open(path, &configured);
+        assert_eq!((again.snooze_until(), again.fault()), (None, None));
     }
 }

@@ -263,8 +263,15 @@ impl Sharing {
         desk.facts.jobs = desk.jobs.values().map(|job| job.demand.clone()).collect();
         desk.facts.gpu_jobs = desk.jobs.values().filter(|job| job.on_gpu).count();
         desk.facts.jobs_pay_per_h = desk.earnings.per_hour();
-        let (decision, state) = policy::decide(&desk.rules, &desk.facts, &desk.state);
+        let (mut decision, state) = policy::decide(&desk.rules, &desk.facts, &desk.state);
         desk.state = state;
+        if let Some(fault) = desk.controls.fault() {
+            let Decision { cpu, gpu, jobs, others, .. } = &mut decision;
+            let opinions = [cpu, gpu, jobs].into_iter().chain(others);
+            for opinion in opinions.filter(|opinion| opinion.rule == Rule::Snoozed) {
+                opinion.why = fault.to_owned();
+            }
+        }
         if let Some(engine) = self.engine.get() {
             let allowance = Allowance {
                 threads: decision.threads,

@@ -179,6 +179,19 @@ async fn controls_are_obeyed_at_once_and_outlast_the_node() {
 }
 
 #[tokio::test]
+async fn a_node_that_forgot_what_was_changed_pauses_and_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("controls.json"), "{\"rules\"").unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(facts());
+    assert_eq!((paper.last().threads, sharing.gate()), (0, Gate::Closed));
+    let why = sharing.standing().decision.unwrap().cpu.why;
+    assert!(why.contains("cannot be read") && sharing.not_taking().unwrap().contains(&why));
+    sharing.change(json!({"snooze_until": null}).as_object().unwrap()).unwrap();
+    assert_eq!((paper.last().threads, sharing.gate()), (4, Gate::Open));
+}
+
+#[tokio::test]
 async fn without_an_engine_nothing_is_kept_apart() {
     let root = tempfile::tempdir().unwrap();
     let kept = root.path().join("controls.json");
