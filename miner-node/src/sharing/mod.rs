@@ -56,6 +56,8 @@ pub struct Sharing {
     slot_share: usize,
     total_mb: Option<u64>,
     began: Instant,
+    /// Locked before the desk, and while they are written to disk: a job does not wait for that.
+    controls: Mutex<Controls>,
     desk: Mutex<Desk>,
     gate: watch::Sender<Gate>,
     /// Has the machine looked at again at once.
@@ -84,9 +86,9 @@ struct Parked {
 }
 
 struct Desk {
-    controls: Controls,
     /// Those of the configuration, with what was changed since.
     rules: Rules,
+    pause: Pause,
     facts: Facts,
     state: State,
     jobs: BTreeMap<u64, Claimed>,
@@ -115,6 +117,19 @@ pub struct Standing {
     pub parking_ms: (f64, f64),
 }
 
+/// Until when there is peace, and why, if that was not the owner's wish.
+#[derive(Default)]
+struct Pause {
+    until: Option<u64>,
+    fault: Option<String>,
+}
+
+impl Pause {
+    fn of(controls: &Controls) -> Self {
+        Self { until: controls.snooze_until(), fault: controls.fault().map(str::to_owned) }
+    }
+}
+
 impl Sharing {
     /// Of `processors` among mining and jobs, of which jobs may only have `for_jobs` (empty: all), and
     /// run `slots` at once. What was changed before is in `kept`.
@@ -141,7 +156,7 @@ impl Sharing {
             parked: Parked::default(),
             desk: Mutex::new(Desk {
                 earnings: Earnings::new(&rules, slots),
-                controls,
+                pause: Pause::of(&controls),
                 rules,
                 facts,
                 state: State::default(),
@@ -150,6 +165,7 @@ impl Sharing {
                 allowed: None,
                 decision: None,
             }),
+            controls: Mutex::new(controls),
         }
     }
 
@@ -259,17 +275,17 @@ impl Sharing {
     fn decide(&self, desk: &mut Desk) {
         desk.facts.at_ms = self.at_ms().max(desk.facts.at_ms);
         desk.facts.unix_s = u64::try_from(clock::now().micros() / 1_000_000).unwrap_or(0);
-        desk.facts.snooze_until = desk.controls.snooze_until();
+        desk.facts.snooze_until = desk.pause.until;
         desk.facts.jobs = desk.jobs.values().map(|job| job.demand.clone()).collect();
         desk.facts.gpu_jobs = desk.jobs.values().filter(|job| job.on_gpu).count();
         desk.facts.jobs_pay_per_h = desk.earnings.per_hour();
         let (mut decision, state) = policy::decide(&desk.rules, &desk.facts, &desk.state);
         desk.state = state;
-        if let Some(fault) = desk.controls.fault() {
+        if let Some(fault) = &desk.pause.fault {
             let Decision { cpu, gpu, jobs, others, .. } = &mut decision;
             let opinions = [cpu, gpu, jobs].into_iter().chain(others);
             for opinion in opinions.filter(|opinion| opinion.rule == Rule::Snoozed) {
-                opinion.why = fault.to_owned();
+                opinion.why.clone_from(fault);
             }
         }
         if let Some(engine) = self.engine.get() {
@@ -345,8 +361,8 @@ impl Sharing {
 
     /// The rules in force, and until when the owner wants peace, as one object.
     pub fn controls(&self) -> serde_json::Map<String, serde_json::Value> {
-        let desk = self.desk();
-        desk.controls.shown(&desk.rules)
+        let controls = self.kept();
+        controls.shown(&self.desk().rules)
     }
 
     /// Changes some of the rules, writes that down, and decides by them.
@@ -357,12 +373,15 @@ impl Sharing {
         &self,
         changes: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<(), ControlError> {
+        let mut controls = self.kept();
+        let rules = controls.change(changes)?;
         let mut desk = self.desk();
-        desk.rules = desk.controls.change(changes)?;
-        let rules = desk.rules.clone();
+        desk.pause = Pause::of(&controls);
         desk.earnings.follow(&rules);
+        desk.rules = rules;
         self.decide(&mut desk);
         drop(desk);
+        drop(controls);
         self.wake.notify_one();
         Ok(())
     }
@@ -384,6 +403,10 @@ impl Sharing {
             preemptions: count,
             parking_ms: (average, millis(self.parked.longest_micros.load(Ordering::Relaxed))),
         }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Controls> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

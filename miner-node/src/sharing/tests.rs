@@ -179,6 +179,17 @@ async fn controls_are_obeyed_at_once_and_outlast_the_node() {
 }
 
 #[tokio::test]
+async fn a_job_does_not_wait_for_a_change_to_be_written() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &free(), 4);
+    sharing.look(facts());
+    let writing = sharing.controls.lock().unwrap();
+    let claim = sharing.claim(&job("hash"));
+    assert_eq!((claim.processors(), paper.last().threads), (&[3][..], 3));
+    drop(writing);
+}
+
+#[tokio::test]
 async fn a_node_that_forgot_what_was_changed_pauses_and_says_so() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("controls.json"), "{\"rules\"").unwrap();
