@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mining::engine::Allowance;
+use mining::engine::{Allowance, Engine};
 use mining::policy::Demand;
 use protocol::JobId;
 use tokio::time::Instant;
@@ -15,7 +15,9 @@ use super::{LONGEST_GIVING, LONGEST_PARKING, LOOK, Sharing, sleep};
 #[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) id: JobId,
+    /// Without its memory, until the job is accepted.
     pub(super) demand: Demand,
+    pub(super) memory_mb: u64,
     pub(super) on_gpu: bool,
 }
 
@@ -25,8 +27,8 @@ pub struct Claim {
     number: u64,
     processors: Vec<usize>,
     arrived: Instant,
-    /// What mining was left with, where something was mined before.
-    left: Option<Allowance>,
+    /// Whether something was mined then, or was still letting go.
+    mined: bool,
 }
 
 impl Claim {
@@ -35,9 +37,9 @@ impl Claim {
         number: u64,
         processors: Vec<usize>,
         arrived: Instant,
-        left: Option<Allowance>,
+        mined: bool,
     ) -> Self {
-        Self { sharing, number, processors, arrived, left }
+        Self { sharing, number, processors, arrived, mined }
     }
 
     /// The processors of the job, which nothing mines on.
@@ -45,10 +47,24 @@ impl Claim {
         &self.processors
     }
 
-    /// Waits until the threads that mined on its processors have let go, and its memory came back.
-    /// How long that took since the job's arrival; `None` where nothing was mined.
+    /// Has memory given back if the job, which is accepted, needs it: one that is refused must not
+    /// cost a dataset. Waits until that came back, and the threads that mined on its processors have
+    /// let go. How long that took since the job's arrival; `None` where nothing was mined.
     pub async fn parked(&self) -> Option<Duration> {
-        let (Some(left), Some(engine)) = (&self.left, self.sharing.engine()) else { return None };
+        let left = self.sharing.accept(self.number)?;
+        let engine = self.sharing.engine()?;
+        if self.mined {
+            self.let_go(engine.as_ref(), &left).await;
+        }
+        if left.give_memory_back {
+            while engine.status().memory_bytes > 0 && self.arrived.elapsed() < LONGEST_GIVING {
+                sleep(LOOK).await;
+            }
+        }
+        self.mined.then(|| self.arrived.elapsed())
+    }
+
+    async fn let_go(&self, engine: &dyn Engine, left: &Allowance) {
         while engine.busy_threads() > left.threads {
             if self.arrived.elapsed() > LONGEST_PARKING {
                 debug!(event = "not_parked", "a mining thread has not let go yet");
@@ -59,12 +75,6 @@ impl Claim {
         let took = self.arrived.elapsed();
         self.sharing.parked.note(took);
         debug!(event = "parked", micros = took.as_micros(), "mining threads have let go");
-        if left.give_memory_back {
-            while engine.status().memory_bytes > 0 && self.arrived.elapsed() < LONGEST_GIVING {
-                sleep(LOOK).await;
-            }
-        }
-        Some(took)
     }
 }
 

@@ -224,6 +224,8 @@ impl Sharing {
     /// told to let go when this returns.
     pub fn claim(self: &Arc<Self>, job: &Job) -> Claim {
         let arrived = Instant::now();
+        // Threads that were told to let go a moment ago, for whatever reason, may not have yet.
+        let busy = self.engine.get().is_some_and(|engine| engine.busy_threads() > 0);
         let mut desk = self.desk();
         let claimed = self.demand(&desk, job);
         let processors = claimed.demand.processors.clone();
@@ -232,9 +234,19 @@ impl Sharing {
         desk.jobs.insert(number, claimed);
         let mined = desk.allowed.as_ref().is_some_and(|allowed| allowed.threads > 0);
         self.decide(&mut desk);
-        let allowed = desk.allowed.clone();
         drop(desk);
-        Claim::new(Arc::clone(self), number, processors, arrived, allowed.filter(|_| mined))
+        Claim::new(Arc::clone(self), number, processors, arrived, mined || busy)
+    }
+
+    /// A job will be run: its memory counts from now on. What mining is left with.
+    fn accept(&self, number: u64) -> Option<Allowance> {
+        let mut desk = self.desk();
+        let job = desk.jobs.get_mut(&number)?;
+        if job.demand.memory_mb != job.memory_mb {
+            job.demand.memory_mb = job.memory_mb;
+            self.decide(&mut desk);
+        }
+        desk.allowed.clone()
     }
 
     fn demand(&self, desk: &Desk, job: &Job) -> Claimed {
@@ -260,8 +272,8 @@ impl Sharing {
             self.for_jobs.clone()
         };
         let memory_mb = job.limits.ram_mb.max(job.requirements.ram_mb).unwrap_or(0).into();
-        let demand = Demand { processors, memory_mb, class };
-        Claimed { id: job.id, demand, on_gpu: job.slot == SlotKind::Gpu }
+        let demand = Demand { processors, memory_mb: 0, class };
+        Claimed { id: job.id, demand, memory_mb, on_gpu: job.slot == SlotKind::Gpu }
     }
 
     fn release(&self, number: u64) {
