@@ -60,5 +60,8 @@ fn obstacles(node: &Node, capabilities: &MinerCapabilities) -> Vec<String> {
         (node.slots.free() == 0, "all slots are taken"),
     ];
     let found = found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, why)| why.to_owned());
-    found.chain(node.lack_of_space()).collect()
+    let space = node.lack_of_space();
+    // A full disk is one reason, not two.
+    let room = node.lack_of_room().filter(|_| space.is_none());
+    found.chain(space).chain(room).collect()
 }

@@ -126,15 +126,19 @@ async fn register(node: &Node) -> Result<(), CallError> {
 async fn heartbeat(node: &Node) -> Heartbeat {
     let capabilities = node.capabilities();
     let no_space = node.lack_of_space();
+    let not_taking = node.sharing.not_taking();
     let status = match node.slots.free() {
         _ if node.is_draining() => MinerStatus::Draining,
         0 => MinerStatus::Busy,
-        _ if no_space.is_some() => MinerStatus::Busy,
+        _ if no_space.is_some() || not_taking.is_some() => MinerStatus::Busy,
         _ => MinerStatus::Online,
     };
     let mut metrics = node.load().await;
     if let Some(why) = no_space {
         metrics.insert("no_space".to_owned(), why.into());
+    }
+    if let Some(why) = not_taking {
+        metrics.insert("not_taking".to_owned(), why.into());
     }
     Heartbeat {
         miner_id: node.identity.node_id.clone(),

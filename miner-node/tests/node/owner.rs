@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use miner_node::capacity::Footprint;
 use miner_node::coordinator::Free;
+use miner_node::listener::View;
 use miner_node::sharing::FOR_EVER;
+use mock_coordinator::Call;
 use protocol::{JobId, JobState};
 use serde_json::{Value, json};
 
@@ -39,6 +41,11 @@ async fn a_place_that_came_free_after_the_no_is_not_filled() {
     exists(&rig.job_dir(first).join("work/here")).await;
     let second = rig.submit_script("true").await;
     change(&running, &json!({"compute": false}));
+    let says = |call: &Call, text: &str| {
+        let body = call.body.as_ref().filter(|_| call.is("POST /v1/miner/heartbeat"));
+        body.is_some_and(|body| body["status"] == "BUSY" && body["metrics"]["not_taking"] == text)
+    };
+    rig.mock.journal.wait_for(|call| says(call, "off: jobs are switched off")).await;
     fs::write(rig.job_dir(first).join("work/go"), "").unwrap();
     rig.result(first).await;
     eventually(async || (running.node.slots.free() == 1).then_some(())).await;
@@ -46,6 +53,18 @@ async fn a_place_that_came_free_after_the_no_is_not_filled() {
     change(&running, &json!({"compute": true}));
     rig.result(second).await;
     running.end().await;
+}
+
+#[tokio::test]
+async fn who_asks_why_hears_of_jobs_that_have_all_the_memory() {
+    let rig = Rig::new().await;
+    let node = rig.node().await;
+    let told = || View::of(&node).work.obstacles.join("; ");
+    assert!(!told().contains("of memory are needed"), "{}", told());
+    let all = Footprint { ram_mb: node.capacity.ram_mb(), ..Footprint::default() };
+    let booking = node.capacity.enter(all);
+    booking.begin(0).unwrap();
+    assert!(told().contains("of memory are needed, 0 are left"), "{}", told());
 }
 
 #[tokio::test]
