@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use mining::engine::{Allowance, Engine, Status};
+use mining::engine::{Allowance, Engine, Phase, Status};
 use mining::policy::{self, Class, Decision, Demand, Facts, Memory, Rule, Rules, State};
 use protocol::job::SlotKind;
 use protocol::{Amount, Job, JobId};
@@ -226,8 +226,11 @@ impl Sharing {
         let arrived = Instant::now();
         // Threads that were told to let go a moment ago, for whatever reason, may not have yet.
         let busy = self.engine.get().is_some_and(|engine| engine.busy_threads() > 0);
+        let fails =
+            |engine: &Arc<dyn Engine>| matches!(engine.status().phase, Phase::Failed { .. });
+        let can_mine = self.engine.get().is_some_and(|engine| !fails(engine));
         let mut desk = self.desk();
-        let claimed = self.demand(&desk, job);
+        let claimed = self.demand(&desk, job, can_mine);
         let processors = claimed.demand.processors.clone();
         let number = desk.next;
         desk.next += 1;
@@ -249,23 +252,25 @@ impl Sharing {
         desk.allowed.clone()
     }
 
-    fn demand(&self, desk: &Desk, job: &Job) -> Claimed {
+    fn demand(&self, desk: &Desk, job: &Job, can_mine: bool) -> Claimed {
         let rules = &desk.rules;
         let class = match job.priority {
             priority if priority >= rules.critical_priority => Class::Critical,
             priority if rules.low_priority.is_some_and(|low| priority <= low) => Class::Low,
             _ => Class::Normal,
         };
-        let own = job.requirements.cpu_threads.or(rules.job_threads).map(|count| count as usize);
-        let threads = match (own, job.slot) {
-            _ if class == Class::Low => 1,
-            (Some(count), _) => count,
-            (None, SlotKind::Gpu) => 1,
-            (None, SlotKind::Cpu) => self.slot_share,
+        let number = |count: Option<u32>| count.map(|count| count as usize);
+        let threads = match number(job.requirements.cpu_threads) {
+            Some(required) => required,
+            None if class == Class::Low => 1,
+            None => number(rules.job_threads).unwrap_or(self.slot_share),
         };
         let others: Vec<_> =
             desk.jobs.values().map(|other| other.demand.processors.as_slice()).collect();
-        let processors = if self.engine.get().is_some() && rules.mining {
+        // The owner's pauses last; what stops mining by itself may be gone in a moment.
+        let unix_s = u64::try_from(clock::now().micros() / 1_000_000).unwrap_or(0);
+        let snoozed = desk.pause.until.is_some_and(|until| until > unix_s);
+        let processors = if can_mine && rules.mining && !snoozed {
             policy::grant(&self.for_jobs, &others, threads)
         } else {
             // Nobody to be kept apart from.

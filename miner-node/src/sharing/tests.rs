@@ -1,7 +1,7 @@
 //! Jobs come and go beside an engine that writes down what it was allowed.
 
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use futures_util::FutureExt as _;
 use mining::engine::{Hashrate, Phase, Shares};
@@ -17,6 +17,7 @@ struct Paper {
     busy: AtomicUsize,
     held: AtomicU64,
     hashrate: Mutex<Hashrate>,
+    fails: AtomicBool,
 }
 
 impl Engine for Paper {
@@ -32,7 +33,11 @@ impl Engine for Paper {
         Status {
             engine: "native",
             algorithm: None,
-            phase: Phase::Mining,
+            phase: if self.fails.load(Ordering::Relaxed) {
+                Phase::Failed { reason: "paper".to_owned() }
+            } else {
+                Phase::Mining
+            },
             threads: self.busy_threads(),
             threads_most: 4,
             hashrate: *self.hashrate.lock().unwrap(),
@@ -123,6 +128,25 @@ async fn priorities_say_who_yields() {
     let rules = json!({"job_threads": 1});
     sharing.change(rules.as_object().unwrap()).unwrap();
     assert_eq!((with(5), with(9)), ((1, 3), (1, 0)));
+}
+
+#[tokio::test]
+async fn a_job_has_what_it_requires_and_everything_where_nothing_can_mine() {
+    let root = tempfile::tempdir().unwrap();
+    let rules = Rules { low_priority: Some(2), ..free() };
+    let (sharing, paper) = shared(root.path(), &rules, 2);
+    sharing.look(facts());
+    let count = |job: &Job| sharing.claim(job).processors().len();
+    let mut low = job("hash");
+    (low.priority, low.requirements.cpu_threads) = (1, Some(3));
+    let gpu = Job { slot: SlotKind::Gpu, ..job("hash") };
+    assert_eq!((count(&low), count(&gpu), count(&job("hash"))), (3, 2, 2));
+    sharing.change(json!({"snooze_until": FOR_EVER}).as_object().unwrap()).unwrap();
+    assert_eq!(count(&job("hash")), 4);
+    sharing.change(json!({"snooze_until": null}).as_object().unwrap()).unwrap();
+    assert_eq!(count(&job("hash")), 2);
+    paper.fails.store(true, Ordering::Relaxed);
+    assert_eq!(count(&job("hash")), 4);
 }
 
 #[tokio::test]
