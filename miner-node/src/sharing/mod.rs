@@ -20,9 +20,11 @@ use tokio::time::{Instant, sleep};
 mod claim;
 mod controls;
 mod earnings;
+mod gate;
 
 pub use claim::Claim;
 pub use controls::{ControlError, Controls, FOR_EVER};
+pub use gate::Gate;
 
 use crate::clock;
 use claim::Claimed;
@@ -63,18 +65,6 @@ pub struct Sharing {
     /// Has the machine looked at again at once.
     pub wake: Notify,
     parked: Parked,
-}
-
-/// Whether jobs may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// Now.
-    Open,
-    /// Not now: nothing is known of the machine yet, it is mining's turn, or there are enough of them.
-    /// One that is on its way is welcome.
-    Later,
-    /// The owner's rules are against it: one that is on its way is not begun.
-    Closed,
 }
 
 /// How long jobs waited for mining threads to let go.
@@ -321,52 +311,9 @@ impl Sharing {
             }
         }
         let room = desk.earnings.slots().is_none_or(|most| desk.jobs.len() < most as usize);
-        let gate = match decision.jobs.rule {
-            _ if decision.takes_jobs() && room => Gate::Open,
-            _ if decision.takes_jobs() => Gate::Later,
-            // The choice between jobs and mining.
-            Rule::Revenue | Rule::Slice => Gate::Later,
-            _ => Gate::Closed,
-        };
+        let gate = Gate::of(&decision, room);
         self.gate.send_if_modified(|now| std::mem::replace(now, gate) != gate);
         desk.decision = Some(decision);
-    }
-
-    /// Whether jobs may be asked for now.
-    pub fn gate(&self) -> Gate {
-        *self.gate.borrow()
-    }
-
-    /// Waits until jobs may be asked for.
-    pub async fn opened(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Open).await;
-    }
-
-    /// Waits until the owner's rules are against jobs.
-    pub async fn closed(&self) {
-        let _ = self.gate.subscribe().wait_for(|gate| *gate == Gate::Closed).await;
-    }
-
-    /// Why no jobs are asked for, if none are: the rule, and what it says.
-    pub fn not_taking(&self) -> Option<String> {
-        if self.gate() == Gate::Open {
-            return None;
-        }
-        let desk = self.desk();
-        let Some(decision) = &desk.decision else {
-            return Some("the machine was not looked at yet".to_owned());
-        };
-        if decision.takes_jobs() {
-            return Some("enough jobs are at work, by how long they take".to_owned());
-        }
-        Some(format!("{}: {}", decision.jobs.rule.as_str(), decision.jobs.why))
-    }
-
-    /// How long the coordinator may hold a question for a job, if a slice shall not be overrun.
-    pub fn longest_question(&self) -> Option<Duration> {
-        let slice_s = self.desk().rules.slice_s;
-        (slice_s > 0).then(|| Duration::from_secs(slice_s.into()))
     }
 
     /// A job ended well after `wall`, and pays that.
