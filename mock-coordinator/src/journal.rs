@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -11,12 +12,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// How many calls are remembered.
 const MAX_CALLS: usize = 10_000;
 
 /// Larger bodies are passed on unread.
 const MAX_BODY: usize = 2 * 1024 * 1024;
+
+/// How long is waited for a call.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A call that was made.
 #[derive(Debug, Clone)]
@@ -56,17 +61,23 @@ impl Journal {
     }
 
     /// The first call that `wanted` picks, waiting for one if there is none.
+    ///
+    /// # Panics
+    /// When none came for a minute: whoever waits for ever hides what was expected.
     pub async fn wait_for(&self, wanted: impl Fn(&Call) -> bool) -> Call {
-        loop {
-            let added = self.added.notified();
-            tokio::pin!(added);
-            // Before the look: what is added after it wakes us.
-            added.as_mut().enable();
-            if let Some(call) = self.calls().iter().find(|call| wanted(call)) {
-                return call.clone();
+        let waiting = async {
+            loop {
+                let added = self.added.notified();
+                tokio::pin!(added);
+                // Before the look: what is added after it wakes us.
+                added.as_mut().enable();
+                if let Some(call) = self.calls().iter().find(|call| wanted(call)) {
+                    return call.clone();
+                }
+                added.await;
             }
-            added.await;
-        }
+        };
+        timeout(PATIENCE, waiting).await.expect("no such call within a minute")
     }
 
     fn add(&self, call: Call) {
