@@ -438,11 +438,12 @@ fn streams() -> Routes<SharedApp> {
 }
 
 fn polls() -> Routes<SharedApp> {
+    let summary = "ask for a job: `miner`, `slots`, `wait` (up to 30 s); what is left beside the jobs \
+                   that run: `ram_mb`, `cpu_threads`, `disk_mb`";
     Routes::default().get(
         "/v1/miner/next",
         miners::routes::next,
-        miner("next_job", "ask for a job: `miner`, `slots`, `wait` (up to 30 s)")
-            .refuses(NOT_KNOWN),
+        miner("next_job", summary).refuses(NOT_KNOWN),
     )
 }
 

@@ -139,14 +139,15 @@ async fn a_job_has_what_it_requires_and_everything_where_nothing_can_mine() {
     let count = |job: &Job| sharing.claim(job).processors().len();
     let mut low = job("hash");
     (low.priority, low.requirements.cpu_threads) = (1, Some(3));
-    let gpu = Job { slot: SlotKind::Gpu, ..job("hash") };
-    assert_eq!((count(&low), count(&gpu), count(&job("hash"))), (3, 2, 2));
+    let usual = Job { priority: 5, ..job("hash") };
+    let gpu = Job { slot: SlotKind::Gpu, ..usual.clone() };
+    assert_eq!((count(&low), count(&gpu), count(&usual)), (3, 2, 2));
     sharing.change(json!({"snooze_until": FOR_EVER}).as_object().unwrap()).unwrap();
-    assert_eq!(count(&job("hash")), 4);
+    assert_eq!(count(&usual), 4);
     sharing.change(json!({"snooze_until": null}).as_object().unwrap()).unwrap();
-    assert_eq!(count(&job("hash")), 2);
+    assert_eq!(count(&usual), 2);
     paper.fails.store(true, Ordering::Relaxed);
-    assert_eq!(count(&job("hash")), 4);
+    assert_eq!(count(&usual), 4);
 }
 
 #[tokio::test]

@@ -94,15 +94,15 @@ async fn what_the_node_cannot_do_it_does_not_try() {
     told.gpus =
         vec![Gpu { index: 0, name: "A".to_owned(), vram_mb: 8192, driver: None, cuda: None }];
     told.slots = Some(Slots { cpu: 2, gpu: 1 });
-    told.limits.ram_mb = Some(16 << 20);
+    told.limits.max_runtime_s = Some(u32::MAX);
     told.limits.vram_mb = Some(8192);
     told.workloads.push("juggle".parse().unwrap());
     rig.pretend(&told).await;
-    let machine_mb = node.node.capabilities().limits.ram_mb.unwrap();
+    let longest_s = node.node.capabilities().limits.max_runtime_s.unwrap();
     let mut gpu = script_job("true");
     gpu["constraints"] = json!({"gpu": true});
     for (job, code) in [
-        (with("true", "limits", json!({"ram_mb": machine_mb + 1})), "E_DENY"),
+        (with("true", "limits", json!({"max_runtime_s": longest_s + 1})), "E_DENY"),
         (json!({"workload": "juggle", "max_attempts": 1}), "E_UNSUPPORTED"),
         (gpu, "E_NOGPU"),
     ] {
@@ -112,7 +112,7 @@ async fn what_the_node_cannot_do_it_does_not_try() {
         assert_eq!(report["error_code"], code, "{report}");
         if code == "E_DENY" {
             let message = report["error_message"].as_str().unwrap();
-            assert!(message.contains(&format!("at most {machine_mb} MiB")), "{message}");
+            assert!(message.contains(&format!("at most {longest_s} s")), "{message}");
         }
         assert!(!rig.job_dir(id).join("out.txt").exists());
     }
