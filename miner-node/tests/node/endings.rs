@@ -112,7 +112,7 @@ async fn what_the_node_cannot_do_it_does_not_try() {
         assert_eq!(report["error_code"], code, "{report}");
         if code == "E_DENY" {
             let message = report["error_message"].as_str().unwrap();
-            assert!(message.contains(&format!("at most {longest_s} s")), "{message}");
+            assert!(message.contains(&format!("limit of {longest_s} s")), "{message}");
         }
         assert!(!rig.job_dir(id).join("out.txt").exists());
     }
