@@ -37,6 +37,7 @@ Exit codes:
   0  done, or all is well
   1  it did not work, or a check failed
   2  the command line or the configuration is wrong
+  3  of doctor: the node works, but something should be looked at
 
 Configuration, later ones win: built-in defaults, /etc/aitbc/miner.yaml, /etc/aitbc/miner.conf,
 environment (COORD_URL, API_KEY, .., AITBC_HEARTBEAT__INTERVAL_S, ..), flags. The API key has no

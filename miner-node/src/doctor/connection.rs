@@ -1,5 +1,6 @@
 //! Whether the coordinator can be reached, takes the key, and has the same time as we.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use protocol::wallet::Balance;
@@ -8,15 +9,20 @@ use reqwest::{Client, Response, StatusCode};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::Finding;
-use crate::config::Config;
+use super::{Finding, Status};
+use crate::config::{Config, Secret};
 use crate::coordinator::connection;
+use crate::identity;
 
 /// Where receipts begin to look odd to others.
 const CLOCK_WARN: Duration = Duration::from_secs(5);
 
 /// Where signed requests are refused.
 const CLOCK_FAIL: Duration = Duration::from_secs(300);
+
+/// What to do who has no key.
+const SET_A_KEY: &str =
+    "set API_KEY (or API_KEY_FILE) to a key of scope miner from the coordinator's operator";
 
 /// All checks that need the coordinator; the first that fails ends them.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
@@ -36,7 +42,54 @@ async fn run(config: &Config, findings: &mut Vec<Finding>) -> Result<(), Finding
     findings.push(health(config, &reply, took));
     findings.extend(clock(&reply, took));
     findings.push(key(config, &client).await?);
+    if findings.last().is_some_and(|finding| finding.status != Status::Fail) {
+        findings.extend(jobs(config, &client).await?);
+    }
     Ok(())
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The name has no address.
+    #[error("cannot resolve {host}: {why}")]
+    NoAddress {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        why: String,
+    },
+    /// Nobody answers at its addresses.
+    #[error("cannot connect to {host}: {why}")]
+    NoAnswer {
+        /// The name.
+        host: String,
+        /// What the last one said.
+        why: String,
+    },
+}
+
+/// The first address of `host` that accepts a connection, each within `limit`.
+pub(super) async fn first_that_answers(
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<SocketAddr, Trouble> {
+    let unresolved = |why: String| Trouble::NoAddress { host: host.to_owned(), why };
+    let addresses: Vec<_> = match timeout(limit, lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(unresolved(error.to_string())),
+        Err(_) => return Err(unresolved("no answer in time".to_owned())),
+    };
+    let mut why = "no address".to_owned();
+    for address in addresses {
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(address),
+            Ok(Err(error)) => why = format!("{address}: {error}"),
+            Err(_) => why = format!("{address}: no answer in time"),
+        }
+    }
+    Err(Trouble::NoAnswer { host: host.to_owned(), why })
 }
 
 /// Name and port, before any protocol.
@@ -44,33 +97,18 @@ async fn reach(config: &Config) -> Result<Finding, Finding> {
     let url = &config.coordinator.base_url;
     let (host, port) = (url.host().trim_matches(['[', ']']), url.port());
     let limit = Duration::from_secs(config.coordinator.connect_timeout_s.into());
-    let unresolved = |why: String| {
-        Finding::fail(
-            "network",
-            format!("cannot resolve {host}: {why}"),
-            "correct COORD_URL, or the machine's DNS",
-        )
-    };
-    let addresses: Vec<_> = match timeout(limit, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(unresolved(error.to_string())),
-        Err(_) => return Err(unresolved("no answer in time".to_owned())),
-    };
-    let mut last = "no address".to_owned();
-    for address in &addresses {
-        match timeout(limit, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                return Ok(Finding::ok("network", format!("{host} is {address}, port open")));
-            }
-            Ok(Err(error)) => last = format!("{address}: {error}"),
-            Err(_) => last = format!("{address}: no answer in time"),
+    match first_that_answers(host, port, limit).await {
+        Ok(address) => Ok(Finding::ok("network", format!("{host} is {address}, port open"))),
+        Err(trouble) => {
+            let fix = match trouble {
+                Trouble::NoAddress { .. } => "correct COORD_URL, or the machine's DNS",
+                Trouble::NoAnswer { .. } => {
+                    "start the coordinator, correct COORD_URL, or let egress to that port through the firewall"
+                }
+            };
+            Err(Finding::fail("network", trouble.to_string(), fix))
         }
     }
-    Err(Finding::fail(
-        "network",
-        format!("cannot connect to {host}: {last}"),
-        "start the coordinator, correct COORD_URL, or let egress to that port through the firewall",
-    ))
 }
 
 fn http_client(config: &Config) -> Result<Client, Finding> {
@@ -148,7 +186,7 @@ fn clock_finding(ours: Timestamp, theirs: Timestamp) -> Finding {
 }
 
 async fn key(config: &Config, client: &Client) -> Result<Finding, Finding> {
-    let set = config.coordinator.auth_token.is_some();
+    let token = config.coordinator.auth_token.as_ref();
     let reply = get(config, client, "/v1/wallet/balance").await?;
     let status = reply.status();
     if status.is_success() {
@@ -163,11 +201,12 @@ async fn key(config: &Config, client: &Client) -> Result<Finding, Finding> {
     };
     Ok(match status {
         StatusCode::NOT_FOUND => Finding::ok("key", "accepted; nothing has been credited yet"),
-        StatusCode::UNAUTHORIZED if !set => Finding::fail(
-            "key",
-            "no API key is set",
-            "set API_KEY (or API_KEY_FILE) to a key of scope miner from the coordinator's operator",
-        ),
+        StatusCode::UNAUTHORIZED if token.is_none() => {
+            Finding::fail("key", "no API key is set", SET_A_KEY)
+        }
+        StatusCode::UNAUTHORIZED if token.is_some_and(Secret::is_placeholder) => {
+            Finding::fail("key", "API_KEY is still the sample's placeholder", SET_A_KEY)
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Finding::fail(
             "key",
             why,
@@ -175,6 +214,30 @@ async fn key(config: &Config, client: &Client) -> Result<Finding, Finding> {
         ),
         _ => Finding::warn("key", why, "try again later"),
     })
+}
+
+/// Whether this node might ask for jobs under its name: it asks with no slot free, so it gets none.
+async fn jobs(config: &Config, client: &Client) -> Result<Option<Finding>, Finding> {
+    let Some(name) = identity::known_node_id(config) else { return Ok(None) };
+    let reply = get(config, client, &format!("/v1/miner/next?miner={name}&slots=0")).await?;
+    let status = reply.status();
+    if status.is_success() {
+        return Ok(Some(Finding::ok("jobs", format!("{name} may ask for jobs"))));
+    }
+    let body = reply.json::<ErrorBody>().await;
+    let said = body.map_or_else(|_| status.to_string(), |body| body.error.message);
+    Ok(Some(match status {
+        StatusCode::NOT_FOUND => {
+            Finding::ok("jobs", format!("{name} will be registered at the first run"))
+        }
+        StatusCode::FORBIDDEN => Finding::fail(
+            "jobs",
+            format!("{name} may not ask for jobs: {said}"),
+            "set MINER_ID to a name that is free, or have the coordinator's operator free this one \
+             (aitbc miner release)",
+        ),
+        _ => Finding::warn("jobs", format!("{status}: {said}"), "try again later"),
+    }))
 }
 
 fn wallet(config: &Config, balance: &Balance) -> Finding {

@@ -1,12 +1,7 @@
-//! Whether this machine is ready: configuration, directories, key, GPU.
-
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+//! Whether this machine is ready: configuration, user, key.
 
 use super::Finding;
-use crate::capabilities::{Sensors, host, mode};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::identity;
 
 /// The configuration was read; what is odd about it?
@@ -19,6 +14,25 @@ pub(super) fn config(loaded: &Loaded) -> Vec<Finding> {
     }
     let fix = "see miner-node config show --origin";
     loaded.warnings.iter().map(|warning| Finding::warn("config", warning, fix)).collect()
+}
+
+/// It was not read: the node would not start.
+pub(super) fn no_config(error: &ConfigError) -> Finding {
+    let fix = match error {
+        ConfigError::UnknownKey { .. } => {
+            "correct the name (etc/miner.yaml has all), or take the line out"
+        }
+        ConfigError::Unreadable { error, .. }
+            if error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            "chown the file to the node's user, and chmod 600 it"
+        }
+        ConfigError::Unreadable { .. } => "put the file there, or name another with --config",
+        ConfigError::TooLarge { .. } => "name the right file with --config",
+        ConfigError::Yaml { .. } | ConfigError::Line { .. } => "correct the file at that place",
+        ConfigError::Value { .. } => "correct the value",
+    };
+    Finding::fail("config", error.to_string(), fix)
 }
 
 /// As which user the node would run.
@@ -38,58 +52,6 @@ fn root_or_not(is_root: bool) -> Finding {
     }
 }
 
-/// Work and state directory.
-pub(super) fn directories(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![directory("work dir", &config.workspace.root)];
-    if config.state_dir() != config.workspace.root {
-        findings.push(directory("state dir", config.state_dir()));
-    }
-    let disk = host::disk(&config.workspace.root);
-    let floor = config.workspace.min_free_mb;
-    if disk.available_mb < floor.into() {
-        let (free, path) = (disk.available_mb, disk.path.display());
-        let detail =
-            format!("{free} MiB free below {path}; no job is taken with less than {floor}");
-        let fix = "make room, point WORK_DIR elsewhere, or lower workspace.min_free_mb";
-        findings.push(Finding::fail("disk", detail, fix));
-    } else {
-        findings.push(Finding::ok("disk", format!("{} MiB free", disk.available_mb)));
-    }
-    findings
-}
-
-/// Whether files can be made in it, tried by making one.
-fn directory(check: &'static str, path: &Path) -> Finding {
-    let shown = path.display();
-    if !path.exists() {
-        let above = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        return match rustix::fs::access(above, rustix::fs::Access::WRITE_OK) {
-            Ok(()) => Finding::ok(check, format!("{shown} will be made at the first run")),
-            Err(error) => Finding::fail(
-                check,
-                format!("{shown} is not there and cannot be made: {error}"),
-                format!("mkdir -p {shown} and chown it to the node's user, or set WORK_DIR"),
-            ),
-        };
-    }
-    let trial = path.join(format!(".doctor.{}", std::process::id()));
-    let tried = fs::write(&trial, b"x");
-    // Left behind it is only clutter.
-    let _ = fs::remove_file(&trial);
-    if let Err(error) = tried {
-        let fix = format!("chown {shown} to the node's user, or set WORK_DIR");
-        return Finding::fail(check, format!("{shown} is not writable: {error}"), fix);
-    }
-    match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777) {
-        Ok(mode) if mode & 0o022 != 0 => Finding::warn(
-            check,
-            format!("{shown} can be changed by others (mode {mode:03o})"),
-            format!("chmod 700 {shown}"),
-        ),
-        _ => Finding::ok(check, format!("{shown} is writable")),
-    }
-}
-
 /// The key that signs receipts.
 pub(super) fn signing_key(config: &Config) -> Finding {
     let path = identity::key_path(config);
@@ -102,29 +64,16 @@ pub(super) fn signing_key(config: &Config) -> Finding {
             let label = identity::known_node_id(config).map(|id| format!(" of {id}"));
             Finding::ok("signing key", format!("{public}{}", label.unwrap_or_default()))
         }
+        Err(error @ identity::IdentityError::Exposed { .. }) => Finding::fail(
+            "signing key",
+            error.to_string(),
+            format!("chmod 600 {}; if others may have read it, make a new one", path.display()),
+        ),
         Err(error) => Finding::fail(
             "signing key",
             error.to_string(),
             "restore the file from a backup, or move it away to get a new key (the coordinator must then rotate it)",
         ),
-    }
-}
-
-/// What jobs run on.
-pub(super) fn accelerator(config: &Config) -> Finding {
-    let gpus: Vec<_> =
-        Sensors::of_machine().gpus().into_iter().filter(|gpu| gpu.is_usable()).collect();
-    match mode(config.accel_mode, !gpus.is_empty()) {
-        (_, Some(warning)) => Finding::warn(
-            "gpu",
-            warning,
-            "install the driver (nvidia-smi must work), or set ACCEL_MODE=auto",
-        ),
-        (kind, None) => {
-            let names: Vec<_> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
-            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Finding::ok("gpu", format!("mode {kind}; GPUs: {found}"))
-        }
     }
 }
 

