@@ -1,6 +1,6 @@
 //! How to hash on this machine: which kernel, and how many hashes of each CryptoNight at a time.
 
-use crate::cryptonight::{Block, Kernel, Output, Variant, widest};
+use crate::cryptonight::{Block, Kernel, Output, Proceed, Variant, widest};
 use crate::{Hash, Header, MAX_BATCH, Rotation};
 
 /// A kernel, and a width for each CryptoNight: how many hashes are interleaved, which pays as long
@@ -53,9 +53,8 @@ impl Plan {
     /// Hashes up to [`MAX_BATCH`] headers. Headers with the same previous block, as those of one
     /// mining job, are interleaved; others are hashed one after the other.
     ///
-    /// `proceed` is asked before each group of interleaved CryptoNights, that is every 20 ms
-    /// or less on a recent CPU. It may block as long as mining is paused; when it says no, the batch
-    /// is given up, and the result is `false`.
+    /// `proceed` is asked every millisecond or so, in the midst of hashes, too. It may block as long as
+    /// mining is paused; when it says no, the batch is given up, and the result is `false`.
     ///
     /// # Panics
     /// If there are more than [`MAX_BATCH`] headers or not as many hashes as headers, or if the
@@ -101,10 +100,9 @@ impl Plan {
             let width = self.width(variant);
             let groups = digests[..headers.len()].chunks(width);
             for (digests, outputs) in groups.zip(hashes.chunks_mut(width)) {
-                if !proceed() {
+                if !self.cryptonight(variant, digests, scratchpad, outputs, proceed) {
                     return false;
                 }
-                self.cryptonight(variant, digests, scratchpad, outputs);
             }
             for (digest, hash) in digests.iter_mut().zip(&*hashes) {
                 *digest = [0; 64];
@@ -120,11 +118,12 @@ impl Plan {
         digests: &[[u8; 64]],
         scratchpad: &mut [Block],
         outputs: &mut [Output],
-    ) {
+        proceed: Proceed<'_>,
+    ) -> bool {
         let mut inputs = [&[][..]; MAX_BATCH];
         for (input, digest) in inputs.iter_mut().zip(digests) {
             *input = digest;
         }
-        self.kernel.hash(variant, &inputs[..digests.len()], scratchpad, outputs);
+        self.kernel.hash_while(variant, &inputs[..digests.len()], scratchpad, outputs, proceed)
     }
 }

@@ -112,7 +112,7 @@ impl Machine {
         true
     }
 
-    /// The hashes of the headers; `None` where `proceed`, which is asked every 20 ms or so and may
+    /// The hashes of the headers; `None` where `proceed`, which is asked every millisecond or so and may
     /// wait, said no, or where nothing is prepared yet.
     pub(crate) fn hash<'h>(
         &mut self,

@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use super::{Block, Output, State, Variant, portable};
+use super::{Block, Output, Proceed, State, Variant, portable};
 
 /// How many hashes can be interleaved, ascending.
 pub const WIDTHS: [usize; 6] = [1, 2, 3, 4, 6, 8];
@@ -75,22 +75,40 @@ impl Kernel {
         scratchpad: &mut [Block],
         outputs: &mut [Output],
     ) {
+        let finished = self.hash_while(variant, inputs, scratchpad, outputs, &mut || true);
+        debug_assert!(finished, "nothing stopped it");
+    }
+
+    /// The same, with a question every millisecond or so; `false` where the answer was no: then the
+    /// outputs mean nothing.
+    pub(crate) fn hash_while(
+        self,
+        variant: Variant,
+        inputs: &[&[u8]],
+        scratchpad: &mut [Block],
+        outputs: &mut [Output],
+        proceed: Proceed<'_>,
+    ) -> bool {
         assert_eq!(inputs.len(), outputs.len(), "one output for each input");
         let mut done = 0;
         while done < inputs.len() {
             let left = inputs.len() - done;
             let width = widest(left);
             let (inputs, outputs) = (&inputs[done..done + width], &mut outputs[done..done + width]);
-            match width {
-                8 => self.hash_lanes::<8>(variant, inputs, scratchpad, outputs),
-                6 => self.hash_lanes::<6>(variant, inputs, scratchpad, outputs),
-                4 => self.hash_lanes::<4>(variant, inputs, scratchpad, outputs),
-                3 => self.hash_lanes::<3>(variant, inputs, scratchpad, outputs),
-                2 => self.hash_lanes::<2>(variant, inputs, scratchpad, outputs),
-                _ => self.hash_lanes::<1>(variant, inputs, scratchpad, outputs),
+            let finished = match width {
+                8 => self.hash_lanes::<8>(variant, inputs, scratchpad, outputs, proceed),
+                6 => self.hash_lanes::<6>(variant, inputs, scratchpad, outputs, proceed),
+                4 => self.hash_lanes::<4>(variant, inputs, scratchpad, outputs, proceed),
+                3 => self.hash_lanes::<3>(variant, inputs, scratchpad, outputs, proceed),
+                2 => self.hash_lanes::<2>(variant, inputs, scratchpad, outputs, proceed),
+                _ => self.hash_lanes::<1>(variant, inputs, scratchpad, outputs, proceed),
+            };
+            if !finished {
+                return false;
             }
             done += width;
         }
+        true
     }
 
     fn hash_lanes<const N: usize>(
@@ -99,31 +117,31 @@ impl Kernel {
         inputs: &[&[u8]],
         scratchpad: &mut [Block],
         outputs: &mut [Output],
-    ) {
+        proceed: Proceed<'_>,
+    ) -> bool {
         let mut states: [State; N] = core::array::from_fn(|i| State::new(inputs[i]));
         let pads = &mut scratchpad[..N * variant.used_blocks()];
-        match self.0 {
-            Path::Portable => {
-                for state in &mut states {
-                    portable::run(variant, state, &mut pads[..variant.used_blocks()]);
-                }
-            }
+        let finished = match self.0 {
+            Path::Portable => states.iter_mut().all(|state| {
+                portable::run(variant, state, &mut pads[..variant.used_blocks()], proceed)
+            }),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `available` gives this path only where the CPU has its instructions.
             #[expect(unsafe_code, reason = "instructions that not every CPU has")]
-            Path::Aes => unsafe { x86::run(variant, &mut states, pads) },
+            Path::Aes => unsafe { x86::run(variant, &mut states, pads, proceed) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "instructions that not every CPU has")]
-            Path::Avx => unsafe { x86::run_avx(variant, &mut states, pads) },
+            Path::Avx => unsafe { x86::run_avx(variant, &mut states, pads, proceed) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "instructions that not every CPU has")]
-            Path::Vaes => unsafe { x86::run_wide(variant, &mut states, pads) },
-        }
+            Path::Vaes => unsafe { x86::run_wide(variant, &mut states, pads, proceed) },
+        };
         for (output, state) in outputs.iter_mut().zip(states) {
             *output = state.finish();
         }
+        finished
     }
 }
 

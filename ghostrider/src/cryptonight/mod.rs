@@ -17,6 +17,12 @@ pub type Block = [u8; 16];
 /// What a CryptoNight gives.
 pub type Output = [u8; 32];
 
+/// Asked, in the midst of a hash, whether it is to be finished. Who wants a pause blocks in it.
+pub(crate) type Proceed<'a> = &'a mut dyn FnMut() -> bool;
+
+/// How many iterations of the loop are done between two questions: about a millisecond.
+const STEP: usize = 4096;
+
 /// One of the six CryptoNights, in the order of GhostRider's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

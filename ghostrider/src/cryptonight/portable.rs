@@ -1,23 +1,31 @@
 //! CryptoNight without special instructions: works everywhere, and is what the other paths are
 //! compared with.
 
-use super::{Block, State, Variant};
+use super::{Block, Proceed, STEP, State, Variant};
 use crate::aes::{self, Columns};
 
 /// What variant 1 turns in bits 4 and 5 of byte 11, by two bits for each value of bits 5, 4, 0.
 const TURNS: u32 = 0x7531;
 
 /// Runs one hash from its Keccak state to the folded text, on a scratchpad of
-/// `variant.used_blocks()`.
-pub(super) fn run(variant: Variant, state: &mut State, pad: &mut [Block]) {
+/// `variant.used_blocks()`; `false` where it was given up.
+pub(super) fn run(
+    variant: Variant,
+    state: &mut State,
+    pad: &mut [Block],
+    proceed: Proceed<'_>,
+) -> bool {
     let mut stream = Stream::new(state);
     for blocks in pad.as_chunks_mut().0 {
         *blocks = stream.next();
     }
-    mix(state, pad, variant.iterations());
+    if !mix(state, pad, variant.iterations(), proceed) {
+        return false;
+    }
     let above = (variant.blocks() - variant.used_blocks()) / 8;
     let above = (0..above).flat_map(|_| stream.next());
     fold(state, pad.iter().copied().chain(above));
+    true
 }
 
 /// The blocks that fill a scratchpad: each eight are the eight before them, encrypted.
@@ -61,12 +69,20 @@ fn xor(a: Columns, b: Columns) -> Columns {
 }
 
 /// The memory-hard loop: an AES round on one random block, a multiplication on another.
-pub(super) fn mix(state: &State, pad: &mut [Block], iterations: usize) {
+pub(super) fn mix(
+    state: &State,
+    pad: &mut [Block],
+    iterations: usize,
+    proceed: Proceed<'_>,
+) -> bool {
     let mask = pad.len() - 1;
     let index = |address: u64| (address >> 4) as usize & mask;
     let tweak = state.tweak();
     let [mut a, mut b] = state.registers();
-    for _ in 0..iterations {
+    for iteration in 0..iterations {
+        if iteration % STEP == 0 && !proceed() {
+            return false;
+        }
         let block = &mut pad[index(a[0])];
         let c = words(&aes::bytes(aes::round(aes::columns(block), aes::columns(&bytes(a)))));
         *block = turn(bytes([b[0] ^ c[0], b[1] ^ c[1]]));
@@ -80,6 +96,7 @@ pub(super) fn mix(state: &State, pad: &mut [Block], iterations: usize) {
         a = [a[0] ^ d[0], a[1] ^ d[1]];
         b = c;
     }
+    true
 }
 
 /// Variant 1's change of byte 11.

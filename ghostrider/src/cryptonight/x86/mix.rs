@@ -6,7 +6,7 @@ use core::arch::x86_64::{
     _mm_set_epi64x, _mm_setr_epi8, _mm_shuffle_epi8, _mm_srli_epi16, _mm_xor_si128,
 };
 
-use super::{Block, State, Variant, load, store};
+use super::{Block, Proceed, STEP, State, Variant, load, store};
 
 /// The registers of one hash.
 #[derive(Clone, Copy)]
@@ -31,13 +31,15 @@ macro_rules! mix {
     ($instructions:literal) => {
         use super::*;
 
-        /// The loop of the CryptoNight on `N` scratchpads one behind the other.
+        /// The loop of the CryptoNight on `N` scratchpads one behind the other; `false` where it was
+        /// given up.
         #[target_feature(enable = $instructions)]
         pub(in super::super) fn run<const N: usize>(
             variant: Variant,
             states: &[State; N],
             pads: &mut [Block],
-        ) {
+            proceed: Proceed<'_>,
+        ) -> bool {
             const DARK: usize = Variant::Dark.used_blocks();
             const DARK_LITE: usize = Variant::DarkLite.used_blocks();
             const FAST: usize = Variant::Fast.used_blocks();
@@ -45,14 +47,14 @@ macro_rules! mix {
             const TURTLE_LITE: usize = Variant::TurtleLite.used_blocks();
             let iterations = variant.iterations();
             match variant {
-                Variant::Dark => mix::<N, DARK>(states, pads, iterations),
+                Variant::Dark => mix::<N, DARK>(states, pads, iterations, proceed),
                 // Both use 256 KiB.
                 Variant::DarkLite | Variant::Turtle => {
-                    mix::<N, DARK_LITE>(states, pads, iterations);
+                    mix::<N, DARK_LITE>(states, pads, iterations, proceed)
                 }
-                Variant::Fast => mix::<N, FAST>(states, pads, iterations),
-                Variant::Lite => mix::<N, LITE>(states, pads, iterations),
-                Variant::TurtleLite => mix::<N, TURTLE_LITE>(states, pads, iterations),
+                Variant::Fast => mix::<N, FAST>(states, pads, iterations, proceed),
+                Variant::Lite => mix::<N, LITE>(states, pads, iterations, proceed),
+                Variant::TurtleLite => mix::<N, TURTLE_LITE>(states, pads, iterations, proceed),
             }
         }
 
@@ -62,35 +64,45 @@ macro_rules! mix {
             states: &[State; N],
             pads: &mut [Block],
             iterations: usize,
-        ) {
+            proceed: Proceed<'_>,
+        ) -> bool {
             let Some(pads) = pads.as_chunks_mut::<BLOCKS>().0.first_chunk_mut::<N>() else {
                 unreachable!("the scratchpad was measured by the caller")
             };
             let index = |address: u64| (address >> 4) as usize % BLOCKS;
             let mut lanes: [Lane; N] = core::array::from_fn(|i| Lane::new(&states[i]));
-            for _ in 0..iterations {
-                for i in 0..N {
-                    let lane = &mut lanes[i];
-                    let block = &mut pads[i][index(lane.a[0])];
-                    let a = _mm_set_epi64x(lane.a[1] as i64, lane.a[0] as i64);
-                    let c = _mm_aesenc_si128(load(block), a);
-                    store(block, turn(_mm_xor_si128(lane.b, c)));
-                    lane.b = c;
-                    lane.c = _mm_cvtsi128_si64(c) as u64;
+            let mut left = iterations;
+            while left > 0 {
+                if !proceed() {
+                    return false;
                 }
-                for i in 0..N {
-                    let lane = &mut lanes[i];
-                    let block = &mut pads[i][index(lane.c)];
-                    let [low, high] = words(block);
-                    let product = u128::from(lane.c) * u128::from(low);
-                    let a = [
-                        lane.a[0].wrapping_add((product >> 64) as u64),
-                        lane.a[1].wrapping_add(product as u64),
-                    ];
-                    *block = bytes([a[0], a[1] ^ lane.tweak]);
-                    lane.a = [a[0] ^ low, a[1] ^ high];
+                let step = left.min(STEP);
+                for _ in 0..step {
+                    for i in 0..N {
+                        let lane = &mut lanes[i];
+                        let block = &mut pads[i][index(lane.a[0])];
+                        let a = _mm_set_epi64x(lane.a[1] as i64, lane.a[0] as i64);
+                        let c = _mm_aesenc_si128(load(block), a);
+                        store(block, turn(_mm_xor_si128(lane.b, c)));
+                        lane.b = c;
+                        lane.c = _mm_cvtsi128_si64(c) as u64;
+                    }
+                    for i in 0..N {
+                        let lane = &mut lanes[i];
+                        let block = &mut pads[i][index(lane.c)];
+                        let [low, high] = words(block);
+                        let product = u128::from(lane.c) * u128::from(low);
+                        let a = [
+                            lane.a[0].wrapping_add((product >> 64) as u64),
+                            lane.a[1].wrapping_add(product as u64),
+                        ];
+                        *block = bytes([a[0], a[1] ^ lane.tweak]);
+                        lane.a = [a[0] ^ low, a[1] ^ high];
+                    }
                 }
+                left -= step;
             }
+            true
         }
     };
 }

@@ -7,16 +7,24 @@ mod wide;
 
 use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
 
-use super::{Block, State, Variant};
+use super::{Block, Proceed, STEP, State, Variant};
 use stream::Stream;
 
 /// Runs `N` hashes from their Keccak states to the folded texts; the scratchpads lie one behind the
-/// other in `pads`, `variant.used_blocks()` each.
+/// other in `pads`, `variant.used_blocks()` each. `false` where they were given up.
 #[target_feature(enable = "aes,sse4.1")]
-pub(super) fn run<const N: usize>(variant: Variant, states: &mut [State; N], pads: &mut [Block]) {
+pub(super) fn run<const N: usize>(
+    variant: Variant,
+    states: &mut [State; N],
+    pads: &mut [Block],
+    proceed: Proceed<'_>,
+) -> bool {
     let streams = fill(variant, states, pads);
-    mix::sse::run(variant, states, pads);
-    fold(variant, states, &streams, pads);
+    let finished = mix::sse::run(variant, states, pads, proceed);
+    if finished {
+        fold(variant, states, &streams, pads);
+    }
+    finished
 }
 
 /// The same, with AVX2's encodings in the loop.
@@ -25,10 +33,14 @@ pub(super) fn run_avx<const N: usize>(
     variant: Variant,
     states: &mut [State; N],
     pads: &mut [Block],
-) {
+    proceed: Proceed<'_>,
+) -> bool {
     let streams = fill(variant, states, pads);
-    mix::avx::run(variant, states, pads);
-    fold(variant, states, &streams, pads);
+    let finished = mix::avx::run(variant, states, pads, proceed);
+    if finished {
+        fold(variant, states, &streams, pads);
+    }
+    finished
 }
 
 /// The same, and with AES on two blocks at once where two hashes are filled or folded together.
@@ -37,10 +49,14 @@ pub(super) fn run_wide<const N: usize>(
     variant: Variant,
     states: &mut [State; N],
     pads: &mut [Block],
-) {
+    proceed: Proceed<'_>,
+) -> bool {
     let streams = fill_pairs(variant, states, pads);
-    mix::avx::run(variant, states, pads);
-    fold_pairs(variant, states, &streams, pads);
+    let finished = mix::avx::run(variant, states, pads, proceed);
+    if finished {
+        fold_pairs(variant, states, &streams, pads);
+    }
+    finished
 }
 
 #[target_feature(enable = "aes,sse4.1")]
@@ -158,18 +174,22 @@ mod tests {
         let states = states::<N>();
         let mut expected = filled(&states, 0);
         for (state, pad) in states.iter().zip(expected.chunks_exact_mut(BLOCKS)) {
-            portable::mix(state, pad, 50);
+            assert!(portable::mix(state, pad, 50, &mut || true));
         }
         if has("aes") {
             let mut found = filled(&states, 0);
             // SAFETY: just asked.
-            unsafe { mix::sse::mix::<N, BLOCKS>(&states, &mut found, 50) };
+            let finished =
+                unsafe { mix::sse::mix::<N, BLOCKS>(&states, &mut found, 50, &mut || true) };
+            assert!(finished);
             assert_eq!(found, expected, "{N}-way");
         }
         if has("avx") {
             let mut found = filled(&states, 0);
             // SAFETY: just asked.
-            unsafe { mix::avx::mix::<N, BLOCKS>(&states, &mut found, 50) };
+            let finished =
+                unsafe { mix::avx::mix::<N, BLOCKS>(&states, &mut found, 50, &mut || true) };
+            assert!(finished);
             assert_eq!(found, expected, "{N}-way with AVX2");
         }
     }
