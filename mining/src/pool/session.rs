@@ -1,7 +1,9 @@
 //! One try at one pool: a task that connects, speaks, and says why it ended.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -87,11 +89,14 @@ pub struct Session {
 impl Session {
     /// Runs to its end.
     pub async fn run(self, mut orders: mpsc::Receiver<Order>, teller: Teller) {
-        let fault = if self.settings.address.scheme.is_daemon() {
-            daemon::run(&self, &mut orders, &teller).await
-        } else {
-            self.speak(&mut orders, &teller).await
-        };
+        let fault = faultless(async {
+            if self.settings.address.scheme.is_daemon() {
+                daemon::run(&self, &mut orders, &teller).await
+            } else {
+                self.speak(&mut orders, &teller).await
+            }
+        })
+        .await;
         // Whoever sends an order from here on gets it back; what was sent before is lost.
         orders.close();
         while let Some(order) = orders.recv().await {
@@ -128,5 +133,24 @@ impl Session {
             }
         };
         super::stratum::run(&mut *dialect, stream, self.timing, orders, teller).await
+    }
+}
+
+/// A panic ends one session, not mining: what pools send is no reason to trust our own parsers.
+async fn faultless(session: impl Future<Output = Fault>) -> Fault {
+    let ended = AssertUnwindSafe(session).catch_unwind().await;
+    // Its own words are in the log.
+    ended.unwrap_or_else(|_| Fault::new("a fault in this program"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_the_end_of_one_session() {
+        let fault = faultless(async { panic!("a pool that found a way") }).await;
+        assert_eq!(fault.reason, "a fault in this program");
+        assert_eq!(faultless(async { Fault::new("told") }).await.reason, "told");
     }
 }
