@@ -120,6 +120,7 @@ pub static KEYS: &[Key] = &[
     key("mining.threads", Kind::Number, &[]),
     key("mining.pages", Kind::Text, &[]),
     key("mining.light", Kind::Flag, &[]),
+    key("mining.secure_jit", Kind::Flag, &[]),
     key("mining.priority", Kind::Text, &[]),
     key("mining.xmrig.path", Kind::Text, &[]),
     key("mining.xmrig.url", Kind::Text, &[]),

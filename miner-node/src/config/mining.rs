@@ -27,6 +27,8 @@ pub struct Mining {
     pub pages: PagesKind,
     /// Never with a dataset: little memory, and slow.
     pub light: bool,
+    /// Memory of compiled programs is never writable and executable at once.
+    pub secure_jit: bool,
     /// Who goes first where there is more to do than processors.
     pub priority: PriorityKind,
     /// The owner's XMRig.
@@ -209,11 +211,11 @@ impl Mining {
                 PagesKind::Small => Pages::Small,
             },
             light: self.light,
+            secure: self.secure_jit,
             priority: match self.priority {
                 PriorityKind::Idle => Priority::Idle,
                 PriorityKind::Normal => Priority::Normal,
             },
-            ..Default::default()
         }
     }
 }

@@ -108,7 +108,7 @@ fn forge(order: &Order) -> Result<Stock, String> {
 }
 
 fn randomx(order: &Order, seed: &Seed) -> Result<Stock, String> {
-    let plain = Mode { secure: order.settings.secure, ..Mode::fastest() };
+    let plain = Mode::fastest().or_secure(order.settings.secure);
     if order.test {
         enough_for_a_cache(host::available_bytes())?;
         self_test(plain).map_err(|error| error.to_string())?;

@@ -15,11 +15,34 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+};
 
 /// The only use of the crate's own functions; without one, the library would not be linked.
 pub(super) fn recommended() -> Flags {
     Flags(randomx_rs::RandomXFlag::get_recommended_flags().bits())
+}
+
+/// Whether memory that was written may be made executable, and stay writable at that. Some machines
+/// refuse it to all programs or to services (`MemoryDenyWriteExecute`, `PR_SET_MDWE`, SELinux's
+/// execmem); there the library would die of a signal at its first compiled program.
+pub(super) fn may_execute(writable: bool) -> bool {
+    const BYTES: usize = 4096;
+    let (read_write, mut executable) =
+        (ProtFlags::READ | ProtFlags::WRITE, MprotectFlags::READ | MprotectFlags::EXEC);
+    executable.set(MprotectFlags::WRITE, writable);
+    // SAFETY: a new mapping, wherever the kernel puts it.
+    let Ok(page) =
+        (unsafe { mmap_anonymous(ptr::null_mut(), BYTES, read_write, MapFlags::PRIVATE) })
+    else {
+        return false;
+    };
+    // SAFETY: nobody else knows of the mapping, and nothing in it is run.
+    let may = unsafe { mprotect(page, BYTES, executable) }.is_ok();
+    // SAFETY: it is not used any more.
+    let _ = unsafe { munmap(page, BYTES) };
+    may
 }
 
 /// `randomx_flags`.

@@ -49,15 +49,23 @@ impl OutOfMemory {
 }
 
 impl Mode {
-    /// The fastest one of this machine, without reserved pages.
+    /// The fastest one of this machine, without reserved pages: where it lets no memory be writable
+    /// and executable at once, the secure one; where written memory may not be executed at all, the
+    /// interpreter.
     pub fn fastest() -> Self {
         let flags = library::recommended();
+        let at_once = library::may_execute(true);
         Self {
-            jit: flags.has(Flags::JIT),
-            secure: flags.has(Flags::SECURE),
+            jit: flags.has(Flags::JIT) && (at_once || library::may_execute(false)),
+            secure: flags.has(Flags::SECURE) || !at_once,
             hard_aes: flags.has(Flags::HARD_AES),
             reserved_pages: false,
         }
+    }
+
+    /// The same, but [secure](Self::secure) if that is wished for.
+    pub const fn or_secure(self, wish: bool) -> Self {
+        Self { secure: self.secure || wish, ..self }
     }
 
     /// The one that relies on nothing: interpreter and AES by tables.

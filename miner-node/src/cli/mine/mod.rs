@@ -77,6 +77,9 @@ pub(super) struct Mine {
     /// Without a dataset: 256 MiB instead of 2.3 GiB, and slow
     #[arg(long)]
     light: bool,
+    /// Compiled programs are never in memory that is writable and executable at once
+    #[arg(long)]
+    secure_jit: bool,
     /// Who goes first where there is more to do than processors
     #[arg(long, value_name = "WHO")]
     priority: Option<PriorityKind>,
@@ -141,6 +144,7 @@ impl Mine {
         mining.threads = self.threads.or(mining.threads);
         mining.pages = self.pages.unwrap_or(mining.pages);
         mining.light |= self.light;
+        mining.secure_jit |= self.secure_jit;
         mining.priority = self.priority.unwrap_or(mining.priority);
         mining.engine = self.engine.unwrap_or(mining.engine);
         if let Some(path) = &self.xmrig {

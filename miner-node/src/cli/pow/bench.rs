@@ -40,6 +40,9 @@ pub(in crate::cli) struct Bench {
     /// Without a dataset: 256 MiB instead of 2.3 GiB, and slow
     #[arg(long)]
     light: bool,
+    /// Compiled programs are never in memory that is writable and executable at once
+    #[arg(long)]
+    secure_jit: bool,
     /// On reserved large pages (`sysctl vm.nr_hugepages`) or none
     #[arg(long)]
     reserved_pages: bool,
@@ -83,6 +86,9 @@ impl Bench {
         match self.algo {
             Algorithm::RandomX if self.rotation.is_some() => Some("rx/0 has no --rotation"),
             Algorithm::GhostRider if self.light => Some("gr has no dataset: leave --light out"),
+            Algorithm::GhostRider if self.secure_jit => {
+                Some("gr compiles nothing: leave --secure-jit out")
+            }
             Algorithm::GhostRider if self.reserved_pages => {
                 Some("gr uses transparent large pages only: leave --reserved-pages out")
             }
@@ -105,6 +111,7 @@ impl Bench {
 
     fn randomx(&self) -> Result<String, String> {
         let mode = Mode { reserved_pages: self.reserved_pages, ..Mode::fastest() };
+        let mode = mode.or_secure(self.secure_jit);
         randomx::self_test(mode).map_err(|error| error.to_string())?;
         let cache = Cache::new(mode, &BENCH_KEY).map_err(|error| error.to_string())?;
         let (sender, events) = channel();
