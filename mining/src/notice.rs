@@ -70,6 +70,8 @@ pub enum Notice {
         #[serde(serialize_with = "seconds")]
         took: Option<Duration>,
     },
+    /// The dataset of the block that comes next is there: the change will cost nothing.
+    ReadyAhead,
     /// The dataset's memory went back to the machine.
     GivenBack,
     /// Something that an owner should look at.
@@ -136,6 +138,7 @@ impl fmt::Display for Notice {
             Self::Ready { in_force, took: Some(took) } => {
                 write!(f, "dataset ready ({:.1} s): {in_force}", took.as_secs_f64())
             }
+            Self::ReadyAhead => f.write_str("next dataset ready"),
             Self::GivenBack => f.write_str("memory given back"),
             Self::Warning { text } => f.write_str(text),
         }

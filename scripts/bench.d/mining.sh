@@ -7,6 +7,7 @@ XMRIG=
 PAGES=thp
 ROTATION=all
 PARK=
+SEED_CHANGE=
 
 # mining_option NAME VALUE
 mining_option() {
@@ -27,6 +28,10 @@ mining_option() {
 mining() {
     need jq jq taskset util-linux
     need_build_tools
+    if [[ -n $SEED_CHANGE ]]; then
+        seed_change
+        return
+    fi
     local program threads options=(--algo "$ALGO" --rounds "$ROUNDS" --pages "$PAGES")
     [[ -z $XMRIG ]] || options+=(--xmrig "$XMRIG")
     [[ $ROTATION == all ]] || options+=(--rotation "$ROTATION")
@@ -93,6 +98,31 @@ mining_park_table() {
         "\(.machine.cpu), \(.machine.cores) cores, load at the end \(.machine.load_at_end); \(.runs[0].arrivals) arrivals",
         "", "| lanes | median, ms | p90 | p99 | longest |", "| --- | --- | --- | --- | --- |",
         (.runs[] | "| \(.ours.in_force) | \(.median_ms | short) | \(.p90_ms | short) | \(.p99_ms | short) | \(.longest_ms | short) |")' \
+        "$DIR/report.json"
+    [[ -z $JSON ]] || cp "$DIR/report.json" "$JSON"
+}
+
+# What a new seed costs: a cold start, and the minute after a change that was announced.
+seed_change() {
+    local program threads options=(--rounds "$ROUNDS")
+    [[ -z $XMRIG ]] || options+=(--xmrig "$XMRIG")
+    program=$(bench_program mining seed_change)
+    for threads in ${THREADS//,/ }; do
+        "$program" "${options[@]}" --threads "$threads" >>"$DIR/figures.json"
+    done
+    jq -s --argjson machine "$(machine)" '
+        def median: sort | .[length / 2 | floor];
+        {what: "cold starts, and changes of the seed", $machine, runs: map(. + {medians:
+            ([("ours", "xmrig") as $side | {($side): (.rounds | map(.[$side] // empty) |
+                if . == [] then null else . as $all | .[0] | with_entries(.key as $key |
+                    .value = ($all | map(.[$key]) | median)) end)}] | add)})}' \
+        "$DIR/figures.json" >"$DIR/report.json"
+    jq -r 'def short: if . then . * 100 | round / 100 else "" end;
+        "\(.machine.cpu), \(.machine.cores) cores, load at the end \(.machine.load_at_end); median of \(.runs[0].rounds | length) rounds",
+        "", "| threads | | cold start to the first share, s | before, H/s | hashes of the first minute | of a whole one |",
+        "| --- | --- | --- | --- | --- | --- |",
+        (.runs[] | .threads as $threads | .medians | to_entries[] | select(.value) |
+            "| \($threads) | \(.key) | \(.value.cold_start_s | short) | \(.value.before_hs | short) | \(.value.first_minute_hashes) | \(.value.first_minute_of_full | short) |")' \
         "$DIR/report.json"
     [[ -z $JSON ]] || cp "$DIR/report.json" "$JSON"
 }

@@ -127,6 +127,7 @@ fn tell(notice: &Notice) {
         Notice::Connected { .. }
         | Notice::Preparing { .. }
         | Notice::Ready { .. }
+        | Notice::ReadyAhead
         | Notice::GivenBack => tracing::info!(event = "mining", "[MINE] {notice}"),
     }
 }

@@ -61,6 +61,7 @@ impl Tag {
             Notice::Preparing { .. }
             | Notice::Dataset { .. }
             | Notice::Ready { .. }
+            | Notice::ReadyAhead
             | Notice::GivenBack => Self::Dataset,
         }
     }

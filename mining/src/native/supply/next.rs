@@ -33,6 +33,7 @@ impl Supply {
         {
             self.next = Next::Ready(*of, dataset);
             self.built += 1;
+            self.tell(&Notice::ReadyAhead);
         }
         let Some(next) = next.filter(|next| Need::RandomX(*next) != need) else { return };
         let since = self.next_begun.map(|begun| begun.elapsed());
