@@ -52,7 +52,9 @@ impl Drop for Surplus {
 
 fn change(file: &Path, to: impl FnOnce(u64) -> u64) -> io::Result<()> {
     let now = fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)?;
-    fs::write(file, to(now).to_string())
+    let then = to(now);
+    // What root has permitted already, everybody may use.
+    if then == now { Ok(()) } else { fs::write(file, then.to_string()) }
 }
 
 #[cfg(test)]
@@ -74,6 +76,11 @@ mod tests {
         drop(other);
         assert_eq!(now(), "7");
         assert!(Surplus::raise(&directory.path().join("none"), 1, 0).is_err());
+        // Where enough is permitted, nothing is written.
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        drop(Surplus::raise(&file, 5, 0).unwrap());
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), written);
     }
 
     #[test]
