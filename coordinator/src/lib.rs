@@ -37,6 +37,7 @@ pub mod service;
 pub mod settlement;
 pub mod stats;
 pub mod sweeper;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;

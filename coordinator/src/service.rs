@@ -12,6 +12,7 @@ use protocol::signing;
 use sqlx::migrate::MigrateError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::{self, App, Clock, Parts, SharedApp};
 use crate::artifacts::Artifacts;
@@ -24,7 +25,7 @@ use crate::health::{Front, SharedFront};
 use crate::retention::Retention;
 use crate::serve::Server;
 use crate::sweeper::Sweeper;
-use crate::{accounts, router, stats, telemetry};
+use crate::{accounts, router, stats, systemd, telemetry};
 
 /// How long requests at work may take to end after the first signal.
 const GRACE: Duration = Duration::from_secs(20);
@@ -73,6 +74,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let server = Server::start(&config.listen, router::front_of(front.clone()))?;
     announce(&server.url());
+    // It serves what it can while the database is away, and says so: no reason to start it again.
+    systemd::ready();
+    let _alive = AbortOnDropHandle::new(tokio::spawn(systemd::keep_alive()));
     let stop = CancellationToken::new();
     let house = Opening { config, db: db.clone(), artifacts, attestor };
     let mut life = tokio::spawn(live(house, front.clone(), stop.clone()));
@@ -85,6 +89,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     }
     tracing::info!("going down: no new requests, those at work may end");
     front.drain();
+    systemd::stopping(GRACE * 2);
     tokio::select! {
         stopped = server.stop(GRACE) => stopped?,
         () = signals.next() => return Err(ServeError::Interrupted),

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use coordinator::config::{LogFormat, LogLevel, Logging};
-use coordinator::{app, telemetry};
+use coordinator::{app, systemd, telemetry};
 use mock_coordinator::{Faults, Options, Script, script};
 use protocol::Name;
+
+/// How long requests at work may take to end, and some time more.
+const LAST_ACTS: Duration = Duration::from_secs(10);
 
 /// A coordinator for local development: in memory, open to everybody, job after job.
 #[derive(Debug, Parser)]
@@ -97,7 +100,10 @@ async fn run(cli: Cli, script: Script) -> Result<(), mock_coordinator::MockError
     let mock = mock_coordinator::start(options).await?;
     let mut out = io::stdout();
     writeln!(out, "listening on {}", mock.url()).and_then(|()| out.flush())?;
+    systemd::ready();
+    tokio::spawn(systemd::keep_alive());
     stop.recv().await;
+    systemd::stopping(LAST_ACTS);
     mock.stop().await
 }
 

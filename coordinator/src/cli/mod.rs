@@ -215,6 +215,7 @@ impl Settings {
             tls_key: self.tls_key,
             log_level: self.log_level,
             log_format: self.log_format,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         };
         let config = config::load(self.config.as_deref(), overrides)?;
         telemetry::log_to_stderr(&config.logging);

@@ -37,7 +37,13 @@ pub struct Overrides {
     pub log_level: Option<LogLevel>,
     /// `logging.format`.
     pub log_format: Option<LogFormat>,
+    /// Where systemd hands over secrets; the file `database_url` in it counts where no flag names
+    /// another database.
+    pub credentials: Option<PathBuf>,
 }
+
+/// The database URL as systemd hands it over: `LoadCredential=database_url:FILE`. A blank one is none.
+const CREDENTIAL: &str = "database_url";
 
 /// Why the settings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +72,7 @@ pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigE
     }
     figment = layer(figment, "environment", &Env::prefixed(ENV_PREFIX).split("__"))?;
     let mut config: Config = figment.extract().map_err(|error| explain("settings", error))?;
-    overrides.apply(&mut config);
+    overrides.with_credential()?.apply(&mut config);
     match config.problems() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(ConfigError(problems)),
@@ -109,6 +115,17 @@ fn line(origin: &str, error: &figment::Error) -> String {
 }
 
 impl Overrides {
+    fn with_credential(mut self) -> Result<Self, ConfigError> {
+        let path = self.credentials.as_ref().map(|directory| directory.join(CREDENTIAL));
+        let Some(path) = path.filter(|path| self.database_url.is_none() && path.exists()) else {
+            return Ok(self);
+        };
+        let url = std::fs::read_to_string(&path)
+            .map_err(|error| ConfigError(vec![format!("{}: {error}", path.display())]))?;
+        self.database_url = Some(url.trim()).filter(|url| !url.is_empty()).map(DatabaseUrl::from);
+        Ok(self)
+    }
+
     fn apply(self, config: &mut Config) {
         fn put<T>(slot: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -199,6 +216,16 @@ mod tests {
         let config = load(Some(&path), overrides).unwrap();
         assert_eq!((config.listen.port, config.leases.lease_secs), (2, 60));
         assert_eq!(config.leases.ack_secs, Config::default().leases.ack_secs);
+        let credential = |text: &str, url: Option<&str>| {
+            std::fs::write(dir.path().join(CREDENTIAL), text).unwrap();
+            let credentials = Some(dir.path().to_owned());
+            let database_url = url.map(DatabaseUrl::from);
+            let overrides = Overrides { credentials, database_url, ..Overrides::default() };
+            load(Some(&path), overrides).unwrap().database_url()
+        };
+        assert_eq!(credential("postgres://u:p@h/d\n", None), "postgres://u:p@h/d");
+        assert_eq!(credential("postgres://u:p@h/d", Some("sqlite:x")), "sqlite:x");
+        assert_eq!(credential("\n", None), Config::default().database_url());
         let missing = load(Some(&dir.path().join("none.yaml")), Overrides::default());
         assert!(missing.unwrap_err().to_string().contains("none.yaml"));
     }

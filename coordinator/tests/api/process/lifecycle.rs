@@ -9,10 +9,10 @@ use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixDatagram};
 
 use super::proxy::Proxy;
-use super::service::{Home, Service, http, within};
+use super::service::{Home, Service, binary, http, within};
 use crate::support::PostgresDatabase;
 
 async fn code(response: reqwest::Response) -> String {
@@ -285,4 +285,34 @@ async fn a_head_without_end_is_refused() {
     let reply = String::from_utf8_lossy(&reply);
     assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 431 "), "{reply}");
     assert_eq!(service.status("/healthz", None).await, 200);
+}
+
+#[tokio::test]
+async fn systemd_hears_when_it_serves_that_it_lives_and_when_it_ends() {
+    let home = Home::new();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("notify");
+    let ear = UnixDatagram::bind(&place).unwrap();
+    let hear = async |word: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = within(ear.recv(&mut buffer)).await.unwrap();
+            if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == word) {
+                return;
+            }
+        }
+    };
+    let mut child = binary(["serve", "--port", "0"])
+        .args(home.settings())
+        .env("NOTIFY_SOCKET", &place)
+        .env("WATCHDOG_USEC", "300000")
+        .spawn()
+        .unwrap();
+    for word in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
+        hear(word).await;
+    }
+    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().unwrap()));
+    rustix::process::kill_process(pid.unwrap(), Signal::TERM).unwrap();
+    hear("STOPPING=1").await;
+    assert!(within(child.wait()).await.unwrap().success());
 }
