@@ -33,5 +33,6 @@ pub mod sandbox;
 pub mod servers;
 pub mod sharing;
 pub mod slots;
+pub mod systemd;
 pub mod telemetry;
 pub mod workdir;

@@ -13,10 +13,13 @@ use crate::config::{Config, Environment, Loaded};
 use crate::identity::{self, Identity, IdentityError};
 use crate::loops::{self, Options, Outcome, Stop};
 use crate::node::{Node, NodeError};
-use crate::{clock, engines, private, telemetry};
+use crate::{clock, engines, private, systemd, telemetry};
 
 /// How long threads that wait for a driver or a disk may keep the process from ending.
 const LAST_THREADS: Duration = Duration::from_secs(2);
+
+/// How long it takes to kill what still runs after its grace time, and to report it.
+const LAST_ACTS: Duration = Duration::from_secs(30);
 
 /// Works until stopped.
 #[derive(Debug, Args)]
@@ -100,7 +103,20 @@ async fn work(config: Config, identity: Identity, options: Options) -> Result<Ou
     if node.config.mining.enabled {
         mine(&node);
     }
+    tokio::spawn(systemd::keep_alive());
+    tokio::spawn(say_when_stopping(stop.clone(), &node));
+    systemd::ready();
     loops::run(node, options, stop).await
+}
+
+/// Jobs that run have their grace time, then some to end and to be reported: systemd must not end
+/// the node before.
+fn say_when_stopping(stop: Stop, node: &Node) -> impl Future<Output = ()> + use<> {
+    let patience = Duration::from_secs(node.config.shutdown.grace_s.into()) + LAST_ACTS;
+    async move {
+        stop.drain.cancelled().await;
+        systemd::stopping(patience);
+    }
 }
 
 /// Has the engine of the configuration mine whenever the owner's rules allow it. A node that cannot

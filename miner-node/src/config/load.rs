@@ -84,7 +84,7 @@ fn read_files(
     let mut read = Vec::new();
     let named: Vec<PathBuf> = match &places.files {
         Some(files) => files.clone(),
-        None => DEFAULT_FILES.iter().map(PathBuf::from).collect(),
+        None => default_files(environment),
     };
     for path in named {
         let text = match read_file(&path) {
@@ -102,6 +102,7 @@ fn read_files(
             _ => collected.add_conf(&path, &text, environment)?,
         }
         if collected.settings[before..].iter().any(holds_secret)
+            && !is_credential(&path, environment)
             && let Ok(file) = File::open(&path)
         {
             token::warn_if_readable_by_others(&path, &file, &mut collected.warnings);
@@ -109,6 +110,23 @@ fn read_files(
         read.push(path);
     }
     Ok(read)
+}
+
+/// [`DEFAULT_FILES`]; of `miner.conf`, which root alone can read, the copy that systemd hands over
+/// (`LoadCredential=miner.conf:..`), where there is one.
+fn default_files(environment: &Environment) -> Vec<PathBuf> {
+    let handed_over = |file: &str| {
+        let name = Path::new(file).file_name()?;
+        let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join(name);
+        path.exists().then_some(path)
+    };
+    let place = |file: &str| handed_over(file).unwrap_or_else(|| PathBuf::from(file));
+    DEFAULT_FILES.into_iter().map(place).collect()
+}
+
+/// A credential's mode is the service manager's affair (an ACL shows as group access).
+fn is_credential(path: &Path, environment: &Environment) -> bool {
+    environment.get("CREDENTIALS_DIRECTORY").is_some_and(|directory| path.starts_with(directory))
 }
 
 /// A reference to a variable is no secret itself.
@@ -167,5 +185,25 @@ fn message(key: Option<&'static Key>, error: &figment::Error) -> String {
         "must be a text in quotes".to_owned()
     } else {
         error.kind.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_hands_over_stands_for_the_file_of_that_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut environment = Environment::default();
+        assert_eq!(default_files(&environment), DEFAULT_FILES.map(PathBuf::from));
+        let place = directory.path().display().to_string();
+        environment.variables.insert("CREDENTIALS_DIRECTORY".to_owned(), place);
+        assert_eq!(default_files(&environment), DEFAULT_FILES.map(PathBuf::from));
+        let copy = directory.path().join("miner.conf");
+        std::fs::write(&copy, "").unwrap();
+        assert_eq!(default_files(&environment), [PathBuf::from(DEFAULT_FILES[0]), copy.clone()]);
+        assert!(is_credential(&copy, &environment));
+        assert!(!is_credential(Path::new(DEFAULT_FILES[1]), &environment));
     }
 }

@@ -280,10 +280,14 @@ fn the_api_key_comes_from_the_strongest_place() {
         |case: &Case| case.loaded().config.coordinator.auth_token.unwrap().expose().to_owned();
     let case = conf("API_KEY=CHANGE_ME\n");
     assert_eq!(token(&case), "CHANGE_ME");
-    case.write("api_key", "from-credential\n", 0o400);
+    case.write("api_key", "from-credential\n", 0o600);
     let directory = case.directory.path().display().to_string();
     let case = case.variable("CREDENTIALS_DIRECTORY", &directory);
     assert_eq!(token(&case), "from-credential");
+    // What systemd hands over where nobody has put anything there.
+    case.write("api_key", "\n", 0o600);
+    assert_eq!(token(&case), "CHANGE_ME");
+    case.write("api_key", "from-credential\n", 0o600);
     let key_file = case.write("key", "from-file\n", 0o600).display().to_string();
     let case = case.variable("API_KEY_FILE", &key_file);
     assert_eq!(token(&case), "from-file");

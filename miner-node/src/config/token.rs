@@ -28,7 +28,10 @@ const CREDENTIAL: &str = "api_key";
 pub fn credential(environment: &Environment) -> Option<Setting> {
     let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
     let key = keys::by_path(FILE)?;
-    path.exists().then(|| Setting {
+    // systemd hands over a blank one where the owner has put none there.
+    let is_blank = |text: String| text.trim().is_empty();
+    let given = path.exists() && !std::fs::read_to_string(&path).is_ok_and(is_blank);
+    given.then(|| Setting {
         key,
         value: Value::from(path.to_string_lossy().into_owned()),
         origin: Origin::Environment("CREDENTIALS_DIRECTORY".to_owned()),

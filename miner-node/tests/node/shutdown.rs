@@ -1,5 +1,7 @@
 //! Ending a node: in peace, within its grace time, and as a process that gets signals.
 
+use std::os::unix::net::UnixDatagram;
+
 use miner_node::loops::Outcome;
 use protocol::JobState;
 
@@ -53,4 +55,35 @@ async fn a_process_ends_with_zero_on_sigterm() {
     let code = tokio::task::spawn_blocking(move || process.terminate()).await.unwrap();
     assert_eq!(code, Some(0));
     rig.failed(id, "E_CRASH").await;
+}
+
+/// Reads until somebody says `word`; a test that fails waits for the time-out.
+fn hear(ear: &UnixDatagram, word: &str) {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = ear.recv(&mut buffer).unwrap();
+        if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == word) {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_when_it_works_that_it_lives_and_when_it_ends() {
+    let rig = Rig::new().await;
+    let place = rig.root.path().join("notify");
+    let ear = UnixDatagram::bind(&place).unwrap();
+    ear.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let environment = [("NOTIFY_SOCKET", place.to_str().unwrap()), ("WATCHDOG_USEC", "300000")];
+    let mut process = rig.spawn_with(&environment);
+    tokio::task::spawn_blocking(move || {
+        hear(&ear, "READY=1");
+        hear(&ear, "WATCHDOG=1");
+        hear(&ear, "WATCHDOG=1");
+        let code = std::thread::spawn(move || process.terminate());
+        hear(&ear, "STOPPING=1");
+        assert_eq!(code.join().unwrap(), Some(0));
+    })
+    .await
+    .unwrap();
 }
