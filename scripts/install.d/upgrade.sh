@@ -55,7 +55,7 @@ upgrade() {
         report "AITBC miner upgraded to $("$PROGRAM" --version)"
         return
     fi
-    warn "the new program is not healthy within $HEALTH_SECS s: going back to the one before"
+    warn "the new program does not get healthy ($HEALTH_SECS s at most): going back to the one before"
     mv -f "$kept" "$PROGRAM"
     [[ ! -e $UNIT_BEFORE ]] || put 0644 "$UNIT_BEFORE" "$UNIT"
     systemctl daemon-reload
