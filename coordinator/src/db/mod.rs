@@ -149,7 +149,10 @@ impl Db {
     /// [`DbError::Unavailable`] where no connection is to be had.
     pub async fn read(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
-            Pools::Postgres(pool) => Inner::Postgres(bounded(ANSWER_TIMEOUT, pool.begin()).await?),
+            Pools::Postgres(pool) => {
+                let begun = bounded(ANSWER_TIMEOUT, pool.begin_with(postgres::BEGIN_READING));
+                Inner::Postgres(begun.await?)
+            }
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
         };
         Ok(self.tx(inner))

@@ -19,6 +19,32 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// connection, so that a dead one can be replaced while it does.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What writes, and what it reads for that, is a handful of rows by their keys. A planner that chooses
+/// by what it last counted scans whole tables for them while these grow: on a young database, and
+/// after a rush.
+const BY_INDEX: [(&str, &str); 6] = [
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
+
+/// The opposite: what PostgreSQL does of itself.
+const BY_COUNT: [(&str, &str); 5] = [
+    ("enable_seqscan", "on"),
+    ("enable_bitmapscan", "on"),
+    ("enable_hashjoin", "on"),
+    ("enable_mergejoin", "on"),
+    ("plan_cache_mode", "auto"),
+];
+
+/// Begins a transaction of lists and sums, which are planned by what was counted: [`BY_COUNT`].
+pub(super) const BEGIN_READING: &str = "begin; set local enable_seqscan = on; \
+    set local enable_bitmapscan = on; set local enable_hashjoin = on; \
+    set local enable_mergejoin = on; set local plan_cache_mode = auto";
+
 /// A pool for statements. One of `max_connections` is left to [`listening`].
 pub(super) fn pool(url: &str, max_connections: u32) -> Result<PgPool, UrlError> {
     let options = PgConnectOptions::from_str(url)
@@ -29,7 +55,8 @@ pub(super) fn pool(url: &str, max_connections: u32) -> Result<PgPool, UrlError> 
             ("lock_timeout", "2s"),
             ("statement_timeout", "15s"),
             ("idle_in_transaction_session_timeout", "15s"),
-        ]);
+        ])
+        .options(BY_INDEX);
     Ok(PgPoolOptions::new()
         .max_connections(max_connections.saturating_sub(1).max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -58,7 +85,7 @@ pub(super) fn migrating(statements: &PgPool) -> PgPool {
         ("statement_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
     ];
-    let options = (*statements.connect_options()).clone().options(patient);
+    let options = (*statements.connect_options()).clone().options(patient).options(BY_COUNT);
     PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
