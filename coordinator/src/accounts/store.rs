@@ -158,7 +158,7 @@ pub async fn revoked_among<'a>(
 ) -> Result<HashSet<String>, DbError> {
     let sql = tx.either(
         "select key_id from api_keys where revoked_at is not null
-         and key_id in (select v from jsonb_to_recordset($1) as r(v text))",
+         and key_id = any($1)",
         "select key_id from api_keys where revoked_at is not null
          and key_id in (select value ->> 'v' from json_each($1))",
     );
@@ -227,7 +227,7 @@ async fn lock(tx: &mut Tx, keys: &[&IdempotencyKey]) -> Result<HashSet<i64>, DbE
     }
     let rows = Rows::list(Engine::Postgres, numbers);
     let sql = "select r.v, pg_try_advisory_xact_lock(r.v) as held
-               from jsonb_to_recordset($1) as r(v bigint)";
+               from unnest($1) as r(v)";
     let mut held = HashSet::new();
     for row in tx.rows(sql, Args::new().with_rows(rows)).await? {
         if row.get("held")? {
@@ -252,7 +252,7 @@ async fn look_up(
     }
     let sql = tx.either(
         "select r.n, i.body_sha256, i.status, i.response
-         from jsonb_to_recordset($1) as r(n bigint, key_id text, route text, k uuid)
+         from unnest($1, $2, $3, $4) as r(n, key_id, route, k)
          join idempotency i
            on i.key_id = r.key_id and i.route = r.route and i.idempotency_key = r.k",
         "select r.value ->> 'n' as n, i.body_sha256, i.status, i.response
@@ -262,7 +262,7 @@ async fn look_up(
           and i.idempotency_key = r.value ->> 'k'",
     );
     let mut stored = HashMap::new();
-    for row in tx.rows(sql, Args::new().with_rows(rows)).await? {
+    for row in tx.rows(sql, Args::new().with_columns(rows)).await? {
         let index: i64 = row.get("n")?;
         let status: i16 = row.get("status")?;
         let reply = StoredReply {
@@ -303,16 +303,14 @@ pub async fn finish(
     let sql = tx.either(
         "insert into idempotency
              (key_id, route, idempotency_key, body_sha256, status, response, created_at)
-         select key_id, route, k, decode(body, 'hex'), status, response, $2
-         from jsonb_to_recordset($1)
-             as r(key_id text, route text, k uuid, body text, status smallint, response text)",
+         select r.*, $1 from unnest($2, $3, $4, $5, $6, $7) r",
         "insert into idempotency
              (key_id, route, idempotency_key, body_sha256, status, response, created_at)
          select value ->> 'key_id', value ->> 'route', value ->> 'k', unhex(value ->> 'body'),
-                value ->> 'status', value ->> 'response', $2
-         from json_each($1)",
+                value ->> 'status', value ->> 'response', $1
+         from json_each($2)",
     );
-    let stored = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    let stored = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
     DbError::expect("store idempotency keys", count, stored)
 }
 

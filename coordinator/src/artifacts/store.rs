@@ -203,7 +203,7 @@ pub async fn output_was_deleted(
 pub async fn named(tx: &mut Tx, locations: &[String]) -> Result<HashSet<String>, DbError> {
     let places = Rows::list(tx.engine(), locations.iter().map(String::as_str));
     let sql = tx.either(
-        "select r.v as location from jsonb_to_recordset($1) as r(v text)
+        "select r.v as location from unnest($1) as r(v)
          where exists (select 1 from artifacts a where a.location = r.v)
             or exists (select 1 from inputs i where i.location = r.v)",
         "select r.value ->> 'v' as location from json_each($1) r

@@ -1,11 +1,12 @@
-//! Arguments of a statement, and rows that go into one as a JSON argument.
+//! Arguments of a statement, and rows that go into one: as a JSON argument, or column by column.
 
 use protocol::{Amount, JobId, LeaseToken, Sha256Hex, Timestamp};
 use sea_query::{Value, Values};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, columns};
 
 /// Arguments of a statement, in the order of `$1`, `$2`, ...
 #[derive(Debug, Default)]
@@ -15,10 +16,14 @@ pub struct Args(Vec<Arg>);
 enum Arg {
     Value(Value),
     Rows(Rows),
+    Columns(Rows),
 }
 
 /// What can be an argument.
 pub trait IntoArg {
+    /// Null, as PostgreSQL takes it: what a list without values is a list of.
+    const NULL: Value;
+
     /// The value, as PostgreSQL takes it.
     fn into_arg(self) -> Value;
 }
@@ -37,34 +42,67 @@ impl Args {
     }
 
     /// With rows as one more argument: read them with `jsonb_to_recordset($n)` on PostgreSQL and
-    /// `json_each($n)` on SQLite.
+    /// `json_each($n)` on SQLite. [`Rows::list`] is an array to PostgreSQL: `any($n)`, `unnest($n)`.
     #[must_use]
     pub fn with_rows(mut self, rows: Rows) -> Self {
-        self.0.push(Arg::Rows(rows));
+        self.0.push(if rows.is_list { Arg::Columns(rows) } else { Arg::Rows(rows) });
         self
     }
 
-    pub(super) fn into_values(self, engine: Engine) -> Values {
-        let value = |arg| match (arg, engine) {
-            (Arg::Value(value), Engine::Postgres) => value,
-            (Arg::Value(value), Engine::Sqlite) => for_sqlite(value),
-            (Arg::Rows(rows), _) => rows.into_value(),
+    /// With rows that PostgreSQL gets column by column, as arrays in the order in which the cells
+    /// were set: read them with `unnest($n, ...)`. SQLite gets one argument, as from
+    /// [`Args::with_rows`]. There must be a row: without one nothing tells which columns there are.
+    #[must_use]
+    pub fn with_columns(mut self, rows: Rows) -> Self {
+        self.0.push(Arg::Columns(rows));
+        self
+    }
+
+    /// As PostgreSQL takes them.
+    ///
+    /// # Errors
+    /// Where a cell of a column is of another type than the first.
+    pub(super) fn for_postgres(self) -> Result<PgArguments, sqlx::Error> {
+        let mut args = PgArguments::default();
+        for arg in self.0 {
+            match arg {
+                Arg::Value(value) => columns::add(&mut args, value),
+                Arg::Rows(rows) => columns::add(&mut args, rows.into_json()),
+                Arg::Columns(rows) => columns::add_all(&mut args, rows.null, rows.rows),
+            }
+            .map_err(sqlx::Error::Encode)?;
+        }
+        Ok(args)
+    }
+
+    /// As SQLite takes them.
+    pub(super) fn for_sqlite(self) -> Values {
+        let value = |arg| match arg {
+            Arg::Value(value) => for_sqlite(value),
+            Arg::Rows(rows) | Arg::Columns(rows) => rows.into_json(),
         };
         Values(self.0.into_iter().map(value).collect())
     }
 }
 
-/// Rows of named cells, spelled as the engine reads them from JSON.
+/// Rows of named cells.
 #[derive(Debug)]
 pub struct Rows {
     engine: Engine,
-    rows: Vec<Json>,
+    /// All have the same cells, in the same order.
+    rows: Vec<Vec<Cell>>,
+    is_list: bool,
+    /// What a list without values is a list of.
+    null: Option<Value>,
 }
+
+/// A cell, with the name of its column.
+pub(super) type Cell = (&'static str, Value);
 
 impl Rows {
     /// No rows yet.
     pub const fn new(engine: Engine) -> Self {
-        Self { engine, rows: Vec::new() }
+        Self { engine, rows: Vec::new(), is_list: false, null: None }
     }
 
     /// Whether there is none.
@@ -74,20 +112,28 @@ impl Rows {
 
     /// Adds a row and returns it to be filled.
     pub fn row(&mut self) -> RowBuilder<'_> {
-        RowBuilder { rows: self, cells: Map::new() }
+        let cells = Vec::with_capacity(self.rows.last().map_or(0, Vec::len));
+        RowBuilder { rows: self, cells }
     }
 
-    /// A list of single values, each in the cell `v`.
+    /// A list of single values; SQLite finds each in the cell `v`.
     pub fn list<T: IntoArg>(engine: Engine, values: impl IntoIterator<Item = T>) -> Self {
-        let mut rows = Self::new(engine);
-        for value in values {
-            rows.row().set("v", value).done();
-        }
-        rows
+        let rows = values.into_iter().map(|value| vec![("v", value.into_arg())]).collect();
+        Self { engine, rows, is_list: true, null: Some(T::NULL) }
     }
 
-    fn into_value(self) -> Value {
-        Value::Json(Some(Box::new(Json::Array(self.rows))))
+    /// One document, spelled as the engine reads it.
+    fn into_json(self) -> Value {
+        let engine = self.engine;
+        let cell = |(name, value): Cell| {
+            let value = match engine {
+                Engine::Postgres => value,
+                Engine::Sqlite => for_sqlite(value),
+            };
+            (name.to_owned(), json(value))
+        };
+        let row = |cells: Vec<Cell>| Json::Object(cells.into_iter().map(cell).collect());
+        Value::Json(Some(Box::new(self.rows.into_iter().map(row).collect())))
     }
 }
 
@@ -95,24 +141,20 @@ impl Rows {
 #[derive(Debug)]
 pub struct RowBuilder<'a> {
     rows: &'a mut Rows,
-    cells: Map<String, Json>,
+    cells: Vec<Cell>,
 }
 
 impl RowBuilder<'_> {
     /// Sets a cell.
     #[must_use]
-    pub fn set(mut self, name: &str, value: impl IntoArg) -> Self {
-        let value = match self.rows.engine {
-            Engine::Postgres => value.into_arg(),
-            Engine::Sqlite => for_sqlite(value.into_arg()),
-        };
-        self.cells.insert(name.to_owned(), json(value));
+    pub fn set(mut self, name: &'static str, value: impl IntoArg) -> Self {
+        self.cells.push((name, value.into_arg()));
         self
     }
 
     /// Adds the row.
     pub fn done(self) {
-        self.rows.rows.push(Json::Object(self.cells));
+        self.rows.rows.push(self.cells);
     }
 }
 
@@ -147,6 +189,8 @@ pub(super) fn for_sqlite(value: Value) -> Value {
 macro_rules! into_arg {
     ($($type:ty: |$v:ident| $variant:ident($value:expr);)*) => {$(
         impl IntoArg for $type {
+            const NULL: Value = Value::$variant(None);
+
             fn into_arg(self) -> Value {
                 let $v = self;
                 Value::$variant(Some($value))
@@ -154,6 +198,8 @@ macro_rules! into_arg {
         }
 
         impl IntoArg for Option<$type> {
+            const NULL: Value = Value::$variant(None);
+
             fn into_arg(self) -> Value {
                 self.map_or(Value::$variant(None), IntoArg::into_arg)
             }

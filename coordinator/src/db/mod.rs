@@ -2,9 +2,11 @@
 //!
 //! Statements are text with `$n`, which both engines accept. What differs is how a moment and a
 //! uuid are stored (PostgreSQL has types for them, SQLite gets integers and text); [`Args`] and
-//! [`Row`] hide that. Set-based statements take their rows as one JSON argument.
+//! [`Row`] hide that. Set-based statements take their rows as one JSON argument, or
+//! column by column where that is a hot path.
 
 mod args;
+mod columns;
 mod commits;
 mod error;
 mod notices;
@@ -240,14 +242,14 @@ impl Tx {
     /// # Errors
     /// As classified by [`DbError`].
     pub async fn execute(&mut self, sql: &'static str, args: Args) -> Result<u64, DbError> {
-        let values = args.into_values(self.engine());
         Ok(match &mut self.inner {
             Inner::Postgres(tx) => {
-                let query = sqlx::query_with(sql, SqlxValues(values));
+                let query = sqlx::query_with(sql, args.for_postgres()?);
                 bounded(ANSWER_TIMEOUT, query.execute(&mut **tx)).await?.rows_affected()
             }
             Inner::Sqlite(tx) => {
-                sqlx::query_with(sql, SqlxValues(values)).execute(&mut **tx).await?.rows_affected()
+                let query = sqlx::query_with(sql, SqlxValues(args.for_sqlite()));
+                query.execute(&mut **tx).await?.rows_affected()
             }
         })
     }
@@ -257,14 +259,13 @@ impl Tx {
     /// # Errors
     /// As classified by [`DbError`].
     pub async fn rows(&mut self, sql: &'static str, args: Args) -> Result<Vec<Row>, DbError> {
-        let values = args.into_values(self.engine());
         Ok(match &mut self.inner {
             Inner::Postgres(tx) => {
-                let query = sqlx::query_with(sql, SqlxValues(values));
+                let query = sqlx::query_with(sql, args.for_postgres()?);
                 let rows = bounded(ANSWER_TIMEOUT, query.fetch_all(&mut **tx)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
-            Inner::Sqlite(tx) => sqlx::query_with(sql, SqlxValues(values))
+            Inner::Sqlite(tx) => sqlx::query_with(sql, SqlxValues(args.for_sqlite()))
                 .fetch_all(&mut **tx)
                 .await?
                 .into_iter()

@@ -36,17 +36,17 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), DbError> {
     }
     let sql = tx.either(
         "insert into job_events (job_id, seq, at, kind, data)
-         select job_id, seq, at, kind, data from jsonb_to_recordset($1)
-             as r(job_id uuid, seq int, at timestamptz, kind text, data jsonb)
+         select * from unnest($2, $3, $4, $5, $6)
          returning job_id, exists (select 1 from followers f where f.job_id = job_events.job_id
-             and f.until > job_events.at and f.replica <> $2) as elsewhere",
+             and f.until > job_events.at and f.replica <> $1) as elsewhere",
         // There is no other replica.
         "insert into job_events (job_id, seq, at, kind, data)
          select value ->> 'job_id', value ->> 'seq', value ->> 'at', value ->> 'kind', value -> 'data'
-         from json_each($1)
-         returning job_id, $2 is null as elsewhere",
+         from json_each($2)
+         returning job_id, $1 is null as elsewhere",
     );
-    let appended = tx.rows(sql, Args::new().with_rows(rows).with(tx.replica())).await?;
+    let args = Args::new().with(tx.replica()).with_columns(rows);
+    let appended = tx.rows(sql, args).await?;
     for row in &appended {
         tx.changed(row.get("job_id")?, row.get("elsewhere")?);
     }
@@ -73,24 +73,24 @@ pub async fn hand_out_logs(
     let sql = tx.either(
         "insert into job_events (job_id, seq, at, kind, data)
          select l.job_id, r.event_seq + row_number() over (partition by l.job_id order by l.seq),
-                $2, 'log', jsonb_build_object('fence', l.fence, 'stream', l.stream, 'chunk', l.seq,
+                $1, 'log', jsonb_build_object('fence', l.fence, 'stream', l.stream, 'chunk', l.seq,
                     'from', l.withheld_from, 'to', octet_length(l.body))
-         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint, event_seq int)
+         from unnest($2, $3, $4) as r(job_id, fence, event_seq)
          join job_logs l on l.job_id = r.job_id and l.fence = r.fence
          where l.withheld_from is not null
          returning job_id, seq",
         "insert into job_events (job_id, seq, at, kind, data)
          select l.job_id, (r.value ->> 'event_seq')
                     + row_number() over (partition by l.job_id order by l.seq),
-                $2, 'log', json_object('fence', l.fence, 'stream', l.stream, 'chunk', l.seq,
+                $1, 'log', json_object('fence', l.fence, 'stream', l.stream, 'chunk', l.seq,
                     'from', l.withheld_from, 'to', octet_length(l.body))
-         from json_each($1) r
+         from json_each($2) r
          join job_logs l on l.job_id = r.value ->> 'job_id' and l.fence = r.value ->> 'fence'
          where l.withheld_from is not null
          returning job_id, seq",
     );
     let mut last: HashMap<JobId, i32> = HashMap::new();
-    for row in tx.rows(sql, Args::new().with_rows(rows).with(now)).await? {
+    for row in tx.rows(sql, Args::new().with(now).with_columns(rows)).await? {
         let (job, seq) = (row.get("job_id")?, row.get::<i32>("seq")?);
         let last = last.entry(job).or_insert(seq);
         *last = seq.max(*last);
@@ -302,7 +302,7 @@ pub async fn announce(tx: &mut Tx, jobs: &[JobId], until: Timestamp) -> Result<(
     let jobs = Rows::list(tx.engine(), jobs.iter().copied());
     let sql = tx.either(
         "insert into followers (job_id, replica, until)
-         select distinct v, $2, $3 from jsonb_to_recordset($1) as r(v uuid)
+         select distinct v, $2, $3 from unnest($1) as r(v)
          on conflict (job_id, replica) do update set until = excluded.until",
         "insert into followers (job_id, replica, until)
          select distinct value ->> 'v', $2, $3 from json_each($1) where true

@@ -268,7 +268,7 @@ async fn delivered(
     }
     let sql = tx.either(
         "select a.job_id, a.artifact_no, a.path, a.sha256, a.size_bytes
-         from jsonb_to_recordset($1) as v(v uuid)
+         from unnest($1) as v(v)
          join receipts r on r.job_id = v.v
          join artifacts a on a.job_id = r.job_id and a.fence = r.fence
          order by a.job_id, a.artifact_no",
@@ -347,27 +347,23 @@ pub async fn remove_output(tx: &mut Tx, jobs: &[JobId]) -> Result<Vec<String>, D
     }
     let list = |tx: &Tx| Args::new().with_rows(Rows::list(tx.engine(), jobs.iter().copied()));
     let results = tx.either(
-        "delete from job_results
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "delete from job_results where job_id = any($1)",
         "delete from job_results where job_id in (select value ->> 'v' from json_each($1))",
     );
     tx.execute(results, list(tx)).await?;
     let logs = tx.either(
-        "delete from job_logs
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "delete from job_logs where job_id = any($1)",
         "delete from job_logs where job_id in (select value ->> 'v' from json_each($1))",
     );
     tx.execute(logs, list(tx)).await?;
     let tails = tx.either(
-        "update jobs set logs_tail = null where logs_tail is not null
-         and job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "update jobs set logs_tail = null where logs_tail is not null and job_id = any($1)",
         "update jobs set logs_tail = null where logs_tail is not null
          and job_id in (select value ->> 'v' from json_each($1))",
     );
     tx.execute(tails, list(tx)).await?;
     let files = tx.either(
-        "delete from artifacts
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid)) returning location",
+        "delete from artifacts where job_id = any($1) returning location",
         "delete from artifacts
          where job_id in (select value ->> 'v' from json_each($1)) returning location",
     );

@@ -62,7 +62,7 @@ impl Book {
         let names = Rows::list(tx.engine(), missing.keys().map(String::as_str));
         let sql = tx.either(
             "select account_id, name, balance from accounts
-             where name in (select v from jsonb_to_recordset($1) as r(v text))
+             where name = any($1)
              order by account_id for update",
             "select account_id, name, balance from accounts
              where name in (select value ->> 'v' from json_each($1))",
@@ -135,14 +135,13 @@ impl Book {
         }
         let sql = tx.either(
             "insert into transfers (transfer_id, kind, job_id, receipt_id, reference, created_at)
-             select id, kind, job_id, receipt_id, reference, $2 from jsonb_to_recordset($1)
-                 as r(id uuid, kind text, job_id uuid, receipt_id text, reference text)",
+             select r.*, $1 from unnest($2, $3, $4, $5, $6) r",
             "insert into transfers (transfer_id, kind, job_id, receipt_id, reference, created_at)
              select value ->> 'id', value ->> 'kind', value ->> 'job_id', value ->> 'receipt_id',
-                    value ->> 'reference', $2
-             from json_each($1)",
+                    value ->> 'reference', $1
+             from json_each($2)",
         );
-        let written = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+        let written = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
         DbError::expect("write transfers", self.transfers.len() as u64, written)
     }
 
@@ -162,13 +161,12 @@ impl Book {
         }
         let sql = tx.either(
             "insert into entries (transfer_id, account_id, amount)
-             select transfer_id, account_id, amount from jsonb_to_recordset($1)
-                 as r(transfer_id uuid, account_id bigint, amount bigint)",
+             select * from unnest($1, $2, $3)",
             "insert into entries (transfer_id, account_id, amount)
              select value ->> 'transfer_id', value ->> 'account_id', value ->> 'amount'
              from json_each($1)",
         );
-        let written = tx.execute(sql, Args::new().with_rows(rows)).await?;
+        let written = tx.execute(sql, Args::new().with_columns(rows)).await?;
         DbError::expect("write entries", count, written)
     }
 
@@ -206,7 +204,7 @@ async fn create(
     let names = Rows::list(tx.engine(), names.map(String::as_str));
     let sql = tx.either(
         "insert into accounts (name, updated_at)
-         select v, $2 from jsonb_to_recordset($1) as r(v text) order by v
+         select v, $2 from unnest($1) as r(v) order by v
          on conflict (name) do nothing",
         "insert into accounts (name, updated_at)
          select value ->> 'v', $2 from json_each($1) where true

@@ -53,7 +53,7 @@ pub async fn lock(tx: &mut Tx, id: &Name) -> Result<Option<Miner>, DbError> {
 pub async fn by_no(tx: &mut Tx, nos: &[i64]) -> Result<Vec<Miner>, DbError> {
     let sql = tx.either(
         "select miner_no, miner_id, wallet, pubkey, registered, capabilities, gpu_lost, drain
-         from miners where miner_no in (select v from jsonb_to_recordset($1) as r(v bigint))",
+         from miners where miner_no = any($1)",
         "select miner_no, miner_id, wallet, pubkey, registered, capabilities, gpu_lost, drain
          from miners where miner_no in (select value ->> 'v' from json_each($1))",
     );
@@ -246,7 +246,7 @@ pub struct Day {
 pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, DbError> {
     let sql = tx.either(
         "select miner_no, day, hours, completed, failed, busy_us from miner_days
-         where miner_no in (select v from jsonb_to_recordset($1) as r(v bigint))",
+         where miner_no = any($1)",
         "select miner_no, day, hours, completed, failed, busy_us from miner_days
          where miner_no in (select value ->> 'v' from json_each($1))",
     );

@@ -244,7 +244,7 @@ pub async fn weights(
     let clients = Rows::list(tx.engine(), clients.map(Name::as_str));
     let sql = tx.either(
         "select client_id, weight from clients
-         where client_id in (select v from jsonb_to_recordset($1) as r(v text))",
+         where client_id = any($1)",
         "select client_id, weight from clients
          where client_id in (select value ->> 'v' from json_each($1))",
     );

@@ -57,7 +57,7 @@ pub async fn held_by(
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
                 q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
          from queue q join classes c on c.class_id = q.class_id
-         where q.miner_no in (select v from jsonb_to_recordset($1) as r(v bigint))
+         where q.miner_no = any($1)
            and q.state in ('ASSIGNED', 'RUNNING')",
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
                 q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
@@ -108,7 +108,7 @@ pub async fn lock_miners(
     }
     let miners = Rows::list(tx.engine(), miners);
     // The first number only keeps these locks apart from others of ours.
-    let sql = "select v from jsonb_to_recordset($1) as r(v bigint)
+    let sql = "select v from unnest($1) as r(v)
                where pg_try_advisory_xact_lock(4, (v % 2147483647)::int)";
     let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
     rows.iter().map(|row| row.get("v")).collect()
@@ -200,13 +200,13 @@ pub async fn lease(tx: &mut Tx, now: Timestamp, grants: &[Grant]) -> Result<Vec<
     }
     let sql = tx.either(
         "with g as (
-             select * from jsonb_to_recordset($1) as r(job_id uuid, miner_no bigint,
-                 tokenless boolean, token uuid, expires_at timestamptz, deadline timestamptz)),
+             select * from unnest($2, $3, $4, $5, $6, $7)
+                 as r(job_id, miner_no, tokenless, token, expires_at, deadline)),
          free as (
              select q.job_id from queue q join g on g.job_id = q.job_id
              where q.state = 'QUEUED' order by q.job_id for update of q skip locked)
          update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
-             lease_token = g.token, tokenless = g.tokenless, leased_at = $2,
+             lease_token = g.token, tokenless = g.tokenless, leased_at = $1,
              lease_expires_at = g.expires_at, deadline_at = g.deadline,
              event_seq = q.event_seq + 1, pct = null, note = null
          from g join free on free.job_id = g.job_id, classes c
@@ -214,16 +214,16 @@ pub async fn lease(tx: &mut Tx, now: Timestamp, grants: &[Grant]) -> Result<Vec<
          returning q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
              q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot",
         "update queue set state = 'ASSIGNED', miner_no = g.value ->> 'miner_no', fence = fence + 1,
-             lease_token = g.value ->> 'token', tokenless = g.value ->> 'tokenless', leased_at = $2,
+             lease_token = g.value ->> 'token', tokenless = g.value ->> 'tokenless', leased_at = $1,
              lease_expires_at = g.value ->> 'expires_at', deadline_at = g.value ->> 'deadline',
              event_seq = event_seq + 1, pct = null, note = null
-         from json_each($1) g
+         from json_each($2) g
          where queue.job_id = g.value ->> 'job_id' and queue.state = 'QUEUED'
          returning job_id, miner_no, attempt, event_seq, fence, lease_token, lease_expires_at,
              deadline_at,
              (select c.needs ->> 'slot' from classes c where c.class_id = queue.class_id) as slot",
     );
-    let rows = tx.rows(sql, Args::new().with_rows(rows).with(now)).await?;
+    let rows = tx.rows(sql, Args::new().with(now).with_columns(rows)).await?;
     rows.iter().map(held_job).collect()
 }
 
@@ -251,14 +251,14 @@ pub async fn begin_attempts<'a>(
     }
     let sql = tx.either(
         "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
-         select job_id, fence, miner_no, miner_id, $2 from jsonb_to_recordset($1)
-             as r(job_id uuid, fence bigint, miner_no bigint, miner_id text)",
+         select job_id, fence, miner_no, miner_id, $1 from unnest($2, $3, $4, $5)
+             as r(job_id, fence, miner_no, miner_id)",
         "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
          select value ->> 'job_id', value ->> 'fence', value ->> 'miner_no', value ->> 'miner_id',
-                $2
-         from json_each($1)",
+                $1
+         from json_each($2)",
     );
-    let begun = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    let begun = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
     DbError::expect("begin attempts", granted.len() as u64, begun)
 }
 

@@ -21,7 +21,7 @@ pub async fn classes(
     }
     let sql = tx.either(
         "select class_id, needs from classes
-         where class_id in (select v from jsonb_to_recordset($1) as r(v int))",
+         where class_id = any($1)",
         "select class_id, needs from classes
          where class_id in (select value ->> 'v' from json_each($1))",
     );
@@ -63,7 +63,7 @@ pub async fn ready_among(tx: &mut Tx, classes: &BTreeSet<i32>) -> Result<Vec<i32
     }
     let classes = Rows::list(tx.engine(), classes.iter().copied());
     let sql = tx.either(
-        "select r.v as class_id from jsonb_to_recordset($1) as r(v int) where exists
+        "select r.v as class_id from unnest($1) as r(v) where exists
          (select 1 from queue q where q.class_id = r.v and q.state = 'QUEUED')",
         "select r.value ->> 'v' as class_id from json_each($1) r where exists
          (select 1 from queue q where q.class_id = r.value ->> 'v' and q.state = 'QUEUED')",

@@ -1,6 +1,6 @@
 //! Leases that are held: locked, changed, started; and how jobs ended that have no lease any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use protocol::{JobId, JobState, LeaseToken, Name, Timestamp};
 
@@ -65,7 +65,7 @@ pub async fn lock(
     tx: &mut Tx,
     jobs: impl IntoIterator<Item = JobId>,
 ) -> Result<HashMap<JobId, LeaseRow>, DbError> {
-    let jobs: Vec<JobId> = jobs.into_iter().collect();
+    let jobs: BTreeSet<JobId> = jobs.into_iter().collect();
     if jobs.is_empty() {
         return Ok(HashMap::new());
     }
@@ -73,9 +73,9 @@ pub async fn lock(
     if tx.engine() == Engine::Postgres {
         // In a statement of its own: whoever waited for a lock sees the new holder in the row, but
         // joins it with what its snapshot, which is older, knew of the miners.
-        let sql = "select job_id from queue
-                   where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))
-                   order by job_id for update";
+        // By number: ordered by its id, the whole index would be read.
+        let sql = "select q.job_id from unnest($1) with ordinality as r(job_id, no)
+                   join queue q on q.job_id = r.job_id order by r.no for update of q";
         let args = list(tx);
         tx.rows(sql, args).await?;
     }
@@ -84,7 +84,7 @@ pub async fn lock(
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
                 q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = q.miner_no
-         where q.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         where q.job_id = any($1)",
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
                 q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
@@ -185,15 +185,15 @@ pub async fn change(tx: &mut Tx, changes: &[Change]) -> Result<(), DbError> {
         "update queue q set state = r.state, lease_expires_at = r.expires_at,
              pct = coalesce(r.pct, q.pct), note = coalesce(r.note, q.note), event_seq = r.event_seq,
              progress_at = r.progress_at
-         from jsonb_to_recordset($1) as r(job_id uuid, state text, expires_at timestamptz,
-             pct smallint, note text, event_seq int, progress_at timestamptz)
+         from unnest($1, $2, $3, $4, $5, $6, $7)
+             as r(job_id, state, expires_at, pct, note, event_seq, progress_at)
          where q.job_id = r.job_id",
         "update queue set state = r.value ->> 'state', lease_expires_at = r.value ->> 'expires_at',
              pct = coalesce(r.value ->> 'pct', pct), note = coalesce(r.value ->> 'note', note),
              event_seq = r.value ->> 'event_seq', progress_at = r.value ->> 'progress_at'
          from json_each($1) r where job_id = r.value ->> 'job_id'",
     );
-    let changed = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    let changed = tx.execute(sql, Args::new().with_columns(rows)).await?;
     DbError::expect("change leases", changes.len() as u64, changed)
 }
 
@@ -214,13 +214,13 @@ pub async fn start_attempts(
         rows.row().set("job_id", *job_id).set("fence", *fence).done();
     }
     let sql = tx.either(
-        "update attempts a set started_at = $2
-         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
+        "update attempts a set started_at = $1
+         from unnest($2, $3) as r(job_id, fence)
          where a.job_id = r.job_id and a.fence = r.fence",
-        "update attempts set started_at = $2 from json_each($1) r
+        "update attempts set started_at = $1 from json_each($2) r
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'",
     );
-    tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
     Ok(())
 }
 
@@ -238,7 +238,7 @@ pub async fn outcomes(
     }
     let sql = tx.either(
         "select job_id, outcome from jobs where outcome is not null
-         and job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         and job_id = any($1)",
         "select job_id, outcome from jobs where outcome is not null
          and job_id in (select value ->> 'v' from json_each($1))",
     );

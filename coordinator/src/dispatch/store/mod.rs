@@ -35,7 +35,7 @@ pub async fn specs(
     }
     let sql = tx.either(
         "select job_id, spec from job_specs
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         where job_id = any($1)",
         "select job_id, spec from job_specs
          where job_id in (select value ->> 'v' from json_each($1))",
     );

@@ -138,7 +138,7 @@ pub async fn ahead(
     let sql = tx.either(
         "select count(*) as n from (
              select 1 from queue q
-             where q.class_id in (select v from jsonb_to_recordset($1) as r(v int))
+             where q.class_id = any($1)
                and q.state = 'QUEUED' and (q.rank, q.job_id) < ($2, $3) limit $4) before",
         "select count(*) as n from (
              select 1 from queue q

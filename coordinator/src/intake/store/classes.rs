@@ -76,7 +76,7 @@ async fn find_classes(
     // The lock keeps the sweeper from removing a class that is about to be used.
     let sql = tx.either(
         "select class_id, digest from classes
-         where digest in (select decode(v, 'hex') from jsonb_to_recordset($1) as r(v text))
+         where digest in (select decode(v, 'hex') from unnest($1) as r(v))
          for key share",
         "select class_id, digest from classes
          where digest in (select unhex(value ->> 'v') from json_each($1))",

@@ -41,7 +41,7 @@ pub(super) async fn lock_clients(
     let sql = tx.either(
         "select client_id, funding, weight, last_rank, last_gpu_rank,
              forgone_rank, forgone_gpu_rank, day, day_jobs from clients
-         where client_id in (select v from jsonb_to_recordset($1) as r(v text))
+         where client_id = any($1)
          order by client_id for no key update",
         "select client_id, funding, weight, last_rank, last_gpu_rank,
              forgone_rank, forgone_gpu_rank, day, day_jobs from clients
@@ -93,7 +93,7 @@ pub(super) async fn count_live(
     }
     let sql = tx.either(
         "select client_id, count(*) as live from jobs where outcome is null
-         and client_id in (select v from jsonb_to_recordset($1) as r(v text)) group by client_id",
+         and client_id = any($1) group by client_id",
         "select client_id, count(*) as live from jobs where outcome is null
          and client_id in (select value ->> 'v' from json_each($1)) group by client_id",
     );

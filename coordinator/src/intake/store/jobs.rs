@@ -52,14 +52,8 @@ pub(super) async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbE
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
                            hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
                            priority, created_at, expires_at)
-         select job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
-                hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
-                           priority, created_at, expires_at
-         from jsonb_to_recordset($1) as r(job_id uuid, client_id text, workload text, class_id int,
-             unit_type text, unit_price bigint, max_price bigint, hold bigint, fee_bp smallint,
-             bonus jsonb, issue_most bigint, slot text, rank_cost bigint,
-             reserved_rank bigint, priority smallint, created_at timestamptz,
-             expires_at timestamptz)",
+         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+             $17)",
         "insert into jobs (job_id, client_id, workload, class_id, unit_type, unit_price, max_price,
                            hold, fee_bp, bonus, issue_most, slot, rank_cost, reserved_rank,
                            priority, created_at, expires_at)
@@ -71,15 +65,15 @@ pub(super) async fn insert_jobs(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), DbE
                 value ->> 'created_at', value ->> 'expires_at'
          from json_each($1)",
     );
-    let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    let inserted = tx.execute(sql, Args::new().with_columns(rows)).await?;
     DbError::expect("insert jobs", jobs.len() as u64, inserted)?;
     let sql = tx.either(
         "insert into job_specs (job_id, spec)
-         select job_id, spec from jsonb_to_recordset($1) as r(job_id uuid, spec jsonb)",
+         select * from unnest($1, $2)",
         "insert into job_specs (job_id, spec)
          select value ->> 'job_id', value -> 'spec' from json_each($1)",
     );
-    let inserted = tx.execute(sql, Args::new().with_rows(specs)).await?;
+    let inserted = tx.execute(sql, Args::new().with_columns(specs)).await?;
     DbError::expect("insert job specs", jobs.len() as u64, inserted)
 }
 
@@ -102,14 +96,14 @@ pub(super) async fn insert_queue(tx: &mut Tx, jobs: &[Row<'_>]) -> Result<(), Db
         "insert into queue (job_id, class_id, rank, state, expires_at, max_attempts, max_runtime_s,
                             event_seq)
          select job_id, class_id, rank, 'QUEUED', expires_at, max_attempts, max_runtime_s, 1
-         from jsonb_to_recordset($1) as r(job_id uuid, class_id int, rank bigint,
-             expires_at timestamptz, max_attempts smallint, max_runtime_s int)",
+         from unnest($1, $2, $3, $4, $5, $6)
+             as r(job_id, class_id, rank, expires_at, max_attempts, max_runtime_s)",
         "insert into queue (job_id, class_id, rank, state, expires_at, max_attempts, max_runtime_s,
                             event_seq)
          select value ->> 'job_id', value ->> 'class_id', value ->> 'rank', 'QUEUED',
                 value ->> 'expires_at', value ->> 'max_attempts', value ->> 'max_runtime_s', 1
          from json_each($1)",
     );
-    let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    let inserted = tx.execute(sql, Args::new().with_columns(rows)).await?;
     DbError::expect("insert into queue", jobs.len() as u64, inserted)
 }

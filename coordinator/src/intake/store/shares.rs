@@ -59,7 +59,7 @@ async fn first_of(
         "select * from (
              select r.v as class_id, (select min(q.rank) from queue q
                  where q.class_id = r.v and q.state = 'QUEUED') as foremost
-             from jsonb_to_recordset($1) as r(v int)) by_class
+             from unnest($1) as r(v)) by_class
          where foremost is not null",
         "select * from (
              select c.class_id, (select min(q.rank) from queue q

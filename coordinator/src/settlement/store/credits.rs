@@ -73,7 +73,7 @@ pub async fn terms(
     }
     let sql = tx.either(
         "select job_id, client_id, hold, fee_bp, bonus from jobs
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         where job_id = any($1)",
         "select job_id, client_id, hold, fee_bp, bonus from jobs
          where job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -102,7 +102,7 @@ pub async fn uploads(
     let jobs = Rows::list(tx.engine(), jobs);
     let sql = tx.either(
         "select job_id, fence, path, sha256, size_bytes from artifacts
-         where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         where job_id = any($1)",
         "select job_id, fence, path, sha256, size_bytes from artifacts
          where job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -132,7 +132,7 @@ pub async fn settled(
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
              r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
-         where r.job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         where r.job_id = any($1)",
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
              r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
@@ -183,15 +183,13 @@ async fn insert_results(tx: &mut Tx, accepted: &[Accepted<'_>]) -> Result<(), Db
     }
     let sql = tx.either(
         "insert into job_results (job_id, output_sha, exit_code, metrics, result)
-         select job_id, decode(output_sha, 'hex'), exit_code, metrics, result
-         from jsonb_to_recordset($1) as r(job_id uuid, output_sha text, exit_code int,
-             metrics jsonb, result text)",
+         select * from unnest($1, $2, $3, $4, $5)",
         "insert into job_results (job_id, output_sha, exit_code, metrics, result)
          select value ->> 'job_id', unhex(value ->> 'output_sha'), value ->> 'exit_code',
                 value -> 'metrics', value ->> 'result'
          from json_each($1)",
     );
-    let inserted = tx.execute(sql, Args::new().with_rows(rows)).await?;
+    let inserted = tx.execute(sql, Args::new().with_columns(rows)).await?;
     DbError::expect("insert results", accepted.len() as u64, inserted)
 }
 
@@ -224,21 +222,17 @@ async fn insert_receipts(
     let sql = tx.either(
         "insert into receipts (receipt_id, job_id, fence, miner_no, wallet, client_id,
              receipt_sha256, output_sha, price, fee, bonus, measured, transfer_id, body, created_at)
-         select receipt_id, job_id, fence, miner_no, wallet, client_id,
-             decode(receipt_sha256, 'hex'), decode(output_sha, 'hex'), price, fee, bonus, measured,
-             transfer_id, body, $2
-         from jsonb_to_recordset($1) as r(receipt_id text, job_id uuid, fence bigint,
-             miner_no bigint, wallet text, client_id text, receipt_sha256 text, output_sha text,
-             price bigint, fee bigint, bonus bigint, measured bigint, transfer_id uuid, body text)",
+         select r.*, $1
+         from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) r",
         "insert into receipts (receipt_id, job_id, fence, miner_no, wallet, client_id,
              receipt_sha256, output_sha, price, fee, bonus, measured, transfer_id, body, created_at)
          select value ->> 'receipt_id', value ->> 'job_id', value ->> 'fence',
              value ->> 'miner_no', value ->> 'wallet', value ->> 'client_id',
              unhex(value ->> 'receipt_sha256'), unhex(value ->> 'output_sha'),
              value ->> 'price', value ->> 'fee', value ->> 'bonus', value ->> 'measured',
-             value ->> 'transfer_id', value ->> 'body', $2
-         from json_each($1)",
+             value ->> 'transfer_id', value ->> 'body', $1
+         from json_each($2)",
     );
-    let inserted = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    let inserted = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
     DbError::expect("insert receipts", accepted.len() as u64, inserted)
 }

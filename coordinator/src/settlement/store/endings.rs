@@ -39,7 +39,7 @@ pub async fn end(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Result<(), 
     }
     let ids = || endings.iter().map(|ending| ending.row.job_id);
     let sql = tx.either(
-        "delete from queue where job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+        "delete from queue where job_id = any($1)",
         "delete from queue where job_id in (select value ->> 'v' from json_each($1))",
     );
     let gone = tx.execute(sql, Args::new().with_rows(Rows::list(tx.engine(), ids()))).await?;
@@ -99,22 +99,22 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
             .done();
     }
     let sql = tx.either(
-        "update jobs j set outcome = r.outcome, finished_at = $2, attempt = r.attempt,
+        "update jobs j set outcome = r.outcome, finished_at = $1, attempt = r.attempt,
              miner_id = r.miner_id, started_at = r.started_at, error_code = r.error_code,
              error_message = r.error_message, logs_tail = r.logs_tail, receipt_id = r.receipt_id
-         from jsonb_to_recordset($1) as r(job_id uuid, outcome text, attempt smallint,
-             miner_id text, started_at timestamptz, error_code text, error_message text,
-             logs_tail text, receipt_id text)
+         from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10)
+             as r(job_id, outcome, attempt, miner_id, started_at, error_code, error_message,
+                  logs_tail, receipt_id)
          where j.job_id = r.job_id and j.outcome is null returning j.issue_most",
-        "update jobs set outcome = r.value ->> 'outcome', finished_at = $2,
+        "update jobs set outcome = r.value ->> 'outcome', finished_at = $1,
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
              receipt_id = r.value ->> 'receipt_id'
-         from json_each($1) r where job_id = r.value ->> 'job_id' and outcome is null
+         from json_each($2) r where job_id = r.value ->> 'job_id' and outcome is null
          returning issue_most",
     );
-    let ended = tx.rows(sql, Args::new().with_rows(rows).with(now)).await?;
+    let ended = tx.rows(sql, Args::new().with(now).with_columns(rows)).await?;
     DbError::expect("end jobs", endings.len() as u64, ended.len() as u64)?;
     let mut kept = Vec::with_capacity(ended.len());
     for row in &ended {
@@ -150,17 +150,16 @@ pub(super) async fn close_attempts(
             .done();
     }
     let sql = tx.either(
-        "update attempts a set ended_at = $2, outcome = r.outcome, error_code = r.error_code,
+        "update attempts a set ended_at = $1, outcome = r.outcome, error_code = r.error_code,
              error_message = r.error_message
-         from jsonb_to_recordset($1) as r(job_id uuid, fence bigint, outcome text, error_code text,
-             error_message text)
+         from unnest($2, $3, $4, $5, $6) as r(job_id, fence, outcome, error_code, error_message)
          where a.job_id = r.job_id and a.fence = r.fence",
-        "update attempts set ended_at = $2, outcome = r.value ->> 'outcome',
+        "update attempts set ended_at = $1, outcome = r.value ->> 'outcome',
              error_code = r.value ->> 'error_code', error_message = r.value ->> 'error_message'
-         from json_each($1) r
+         from json_each($2) r
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'",
     );
-    let updated = tx.execute(sql, Args::new().with_rows(rows).with(now)).await?;
+    let updated = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
     DbError::expect("close attempts", closed.len() as u64, updated)
 }
 
@@ -201,7 +200,7 @@ pub async fn holds(
     }
     let sql = tx.either(
         "select job_id, client_id, hold from jobs where hold > 0
-         and job_id in (select v from jsonb_to_recordset($1) as r(v uuid))",
+         and job_id = any($1)",
         "select job_id, client_id, hold from jobs where hold > 0
          and job_id in (select value ->> 'v' from json_each($1))",
     );

@@ -31,20 +31,20 @@ pub async fn count(
     }
     let sql = tx.either(
         "insert into miner_days (miner_no, day, completed, failed, busy_us)
-         select n, $2, c, f, b from jsonb_to_recordset($1) as r(n bigint, c int, f int, b bigint)
+         select n, $1, c, f, b from unnest($2, $3, $4, $5) as r(n, c, f, b)
          order by n
          on conflict (miner_no, day) do update set
              completed = miner_days.completed + excluded.completed,
              failed = miner_days.failed + excluded.failed,
              busy_us = miner_days.busy_us + excluded.busy_us",
         "insert into miner_days (miner_no, day, completed, failed, busy_us)
-         select value ->> 'n', $2, value ->> 'c', value ->> 'f', value ->> 'b'
-         from json_each($1) where true
+         select value ->> 'n', $1, value ->> 'c', value ->> 'f', value ->> 'b'
+         from json_each($2) where true
          on conflict (miner_no, day) do update set
              completed = miner_days.completed + excluded.completed,
              failed = miner_days.failed + excluded.failed,
              busy_us = miner_days.busy_us + excluded.busy_us",
     );
-    tx.execute(sql, Args::new().with_rows(rows).with(now.day())).await?;
+    tx.execute(sql, Args::new().with(now.day()).with_columns(rows)).await?;
     Ok(())
 }
