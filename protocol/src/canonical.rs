@@ -23,7 +23,7 @@ fn write(value: &Value, text: &mut String) {
                 if i > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(key.as_str()).to_string());
+                quote(key, text);
                 text.push(':');
                 write(value, text);
             }
@@ -39,7 +39,19 @@ fn write(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
+        Value::String(string) => quote(string, text),
         scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+fn quote(string: &str, text: &mut String) {
+    // Most need no escape, and a receipt is mostly short strings.
+    if string.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        text.push('"');
+        text.push_str(string);
+        text.push('"');
+    } else {
+        text.push_str(&Value::from(string).to_string());
     }
 }
 

@@ -158,9 +158,13 @@ impl Receipt {
 
     /// The bytes that are signed: everything but the signatures, in canonical form.
     pub fn canonical(&self) -> String {
-        let bare = Self { signature: None, attestations: Vec::new(), ..self.clone() };
         // A struct of strings, integers and maps with string keys always becomes a value.
-        canonical::to_string(&serde_json::to_value(bare).unwrap_or(Value::Null))
+        let mut value = serde_json::to_value(self).unwrap_or(Value::Null);
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("signature");
+            fields.remove("attestations");
+        }
+        canonical::to_string(&value)
     }
 
     /// SHA-256 of the canonical bytes: no two credits share one.
@@ -177,8 +181,15 @@ impl Receipt {
 
     /// Adds a countersignature over the same bytes.
     #[must_use]
-    pub fn attested(mut self, key: &SigningKey) -> Self {
-        self.attestations.push(Signature::make(key, self.canonical().as_bytes()));
+    pub fn attested(self, key: &SigningKey) -> Self {
+        let canonical = self.canonical();
+        self.attested_over(&canonical, key)
+    }
+
+    /// The same, for whoever has the canonical bytes already.
+    #[must_use]
+    pub fn attested_over(mut self, canonical: &str, key: &SigningKey) -> Self {
+        self.attestations.push(Signature::make(key, canonical.as_bytes()));
         self
     }
 
@@ -188,8 +199,16 @@ impl Receipt {
     /// # Errors
     /// The first thing that is wrong.
     pub fn verify(&self) -> Result<(), ReceiptError> {
-        self.check_content()?;
+        self.verified().map(drop)
+    }
+
+    /// The same; returns the bytes that the signatures cover.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn verified(&self) -> Result<String, ReceiptError> {
         let canonical = self.canonical();
+        self.check_content_of(&canonical)?;
         if self.signature.is_none() && self.attestations.is_empty() {
             return Err(ReceiptError::Unsigned);
         }
@@ -201,7 +220,7 @@ impl Receipt {
                 .verify(canonical.as_bytes())
                 .map_err(|error| ReceiptError::Attestation { index, error })?;
         }
-        Ok(())
+        Ok(canonical)
     }
 
     /// Checks form and arithmetic, but no signature.
@@ -209,6 +228,10 @@ impl Receipt {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check_content(&self) -> Result<(), ReceiptError> {
+        self.check_content_of(&self.canonical())
+    }
+
+    fn check_content_of(&self, canonical: &str) -> Result<(), ReceiptError> {
         if self.version != VERSION {
             return Err(ReceiptError::Version(self.version.clone()));
         }
@@ -216,7 +239,7 @@ impl Receipt {
             return Err(ReceiptError::Status(self.status.clone()));
         }
         let plain = |value: &Value| value.is_i64() || value.is_u64() || value.is_string();
-        if !self.metadata.values().all(plain) || !self.canonical().is_ascii() {
+        if !self.metadata.values().all(plain) || !canonical.is_ascii() {
             return Err(ReceiptError::Content);
         }
         if self.completed_at < self.started_at {

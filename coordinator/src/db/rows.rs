@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json as Document;
 use uuid::Uuid;
 
 use super::DbError;
@@ -66,8 +67,11 @@ impl Row {
     /// # Errors
     /// [`DbError::Decode`], naming the column.
     pub fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, DbError> {
-        let json: Json = self.get(name)?;
-        serde_json::from_value(json).map_err(|error| DbError::decode(name, error))
+        let json = match self {
+            Self::Postgres(row) => row.try_get::<Document<T>, _>(name),
+            Self::Sqlite(row) => row.try_get::<Document<T>, _>(name),
+        };
+        json.map(|json| json.0).map_err(|error| DbError::decode(name, error))
     }
 
     /// A document or null, deserialized.
@@ -75,8 +79,11 @@ impl Row {
     /// # Errors
     /// [`DbError::Decode`], naming the column.
     pub fn json_opt<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, DbError> {
-        let json: Option<Json> = self.get(name)?;
-        json.map(serde_json::from_value).transpose().map_err(|error| DbError::decode(name, error))
+        let json = match self {
+            Self::Postgres(row) => row.try_get::<Option<Document<T>>, _>(name),
+            Self::Sqlite(row) => row.try_get::<Option<Document<T>>, _>(name),
+        };
+        json.map(|json| json.map(|json| json.0)).map_err(|error| DbError::decode(name, error))
     }
 
     /// A column of text that serde knows, for example an enum.

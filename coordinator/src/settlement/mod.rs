@@ -7,13 +7,16 @@ pub mod store;
 pub mod verdict;
 pub mod work;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 pub use fail::{cancel, expire, fail, lapse};
 use protocol::proof::Credited;
-use protocol::{Amount, ErrorCode, JobId, JobState, Name, Proof, Timestamp};
+use protocol::receipt::ReceiptError;
+use protocol::{Amount, ErrorCode, JobId, JobState, Name, Proof, Sha256Hex, Timestamp};
+use serde_json::Value;
 use store::{Accepted, Ending, Refusal, Settled, Terms};
 use verdict::{Case, Verdict};
 
@@ -41,8 +44,9 @@ const MAX_RESULT_BYTES: usize = 1024 * 1024;
 struct Row {
     caller: Caller,
     proof: Proof,
-    /// What is wrong with the proof by itself.
-    fault: Option<ApiError>,
+    /// The bytes that its receipt's signature covers, if it has a receipt; or what is wrong with the
+    /// proof by itself.
+    form: Result<Option<String>, ApiError>,
     idempotency: Option<IdempotencyKey>,
 }
 
@@ -73,30 +77,29 @@ impl Settlement {
         proof: Proof,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Answer<(Credited, bool)>, ApiError> {
-        let fault = check_form(&proof).err();
-        self.queue.submit(Row { caller, proof, fault, idempotency }).await
+        let form = check_form(&proof);
+        self.queue.submit(Row { caller, proof, form, idempotency }).await
     }
 }
 
 /// What can be said of a proof by itself; the signature is checked here, outside of the
 /// transaction. Inside it the fault is kept, since `why` tells of it.
-fn check_form(proof: &Proof) -> Result<(), ApiError> {
+fn check_form(proof: &Proof) -> Result<Option<String>, ApiError> {
     if proof.metrics.len() > MAX_METRICS {
         return Err(ApiError::field("metrics", format!("at most {MAX_METRICS} of them")));
     }
-    let document = serde_json::to_value(proof).unwrap_or_default();
-    if !storable(&document) {
+    let document = serde_json::to_string(proof).unwrap_or_default();
+    // Few texts even look like that.
+    let suspect = document.contains("\\u0000");
+    if suspect && !storable(&serde_json::to_value(proof).unwrap_or_default()) {
         return Err(ApiError::field("result", "a text contains U+0000, which cannot be stored"));
     }
-    if proof.result.as_ref().is_some_and(|result| result.to_string().len() > MAX_RESULT_BYTES) {
+    let too_large = |result: &Value| result.to_string().len() > MAX_RESULT_BYTES;
+    if document.len() > MAX_RESULT_BYTES && proof.result.as_ref().is_some_and(too_large) {
         return Err(ApiError::field("result", "at most 1 MiB; upload larger output as artifact"));
     }
-    if let Some(receipt) = &proof.receipt {
-        receipt
-            .verify()
-            .map_err(|error| ApiError::new(ErrorCode::BadSignature, error.to_string()))?;
-    }
-    Ok(())
+    let bad = |error: ReceiptError| ApiError::new(ErrorCode::BadSignature, error.to_string());
+    proof.receipt.as_ref().map(|receipt| receipt.verified().map_err(bad)).transpose()
 }
 
 /// What a batch of proofs finds in the database.
@@ -226,9 +229,7 @@ fn judge(
     attestor: &SigningKey,
 ) -> Result<Judged, ApiError> {
     let proof = &row.proof;
-    if let Some(fault) = &row.fault {
-        return Err(fault.clone());
-    }
+    let signed = row.form.as_ref().map_err(ApiError::clone)?;
     let job_id: JobId = proof.id.parse().map_err(|_| ApiError::job_not_found())?;
     if let Some(settled) = files.settled.get(&job_id) {
         let by = (&settled.miner_id, &settled.wallet);
@@ -258,19 +259,20 @@ fn judge(
         now,
     };
     let verdict = verdict::judge(&case)?;
-    let settled = settle(&case, verdict, terms, now, attestor)?;
+    let settled = settle(&case, signed.as_deref(), verdict, terms, attestor)?;
     files.settled.insert(job_id, settled.clone());
     Ok(Judged::Pay(job_id, settled))
 }
 
-/// The receipt, attested, with what it pays.
+/// The receipt, attested, with what it pays. `signed` are the bytes of the miner's, if it has one.
 fn settle(
     case: &Case<'_>,
+    signed: Option<&str>,
     verdict: Verdict,
     terms: &Terms,
-    now: Timestamp,
     attestor: &SigningKey,
 ) -> Result<Settled, ApiError> {
+    let now = case.now;
     let price = verdict.price;
     let fee = price.share(terms.fee_bp).unwrap_or(Amount::ZERO);
     let measured =
@@ -285,13 +287,15 @@ fn settle(
             verdict::receipt(case, verdict, id, format!("{:032x}", app::random_u128()))
         }
     };
+    let canonical = signed.map_or_else(|| receipt.canonical().into(), Cow::from);
     Ok(Settled {
         output_sha: case.proof.output_sha,
         miner_id: case.holder.miner_id.clone(),
         wallet: case.holder.wallet.clone(),
         pay: Pay { price, fee, bonus },
         measured,
-        receipt: receipt.attested(attestor),
+        receipt_sha256: Sha256Hex::of(canonical.as_bytes()),
+        receipt: receipt.attested_over(&canonical, attestor),
         transfer_id: app::new_transfer_id(now),
     })
 }

@@ -27,6 +27,8 @@ pub struct Settled {
     pub measured: Option<Units>,
     /// The receipt.
     pub receipt: Receipt,
+    /// Its hash.
+    pub receipt_sha256: Sha256Hex,
     /// The transfer.
     pub transfer_id: Uuid,
 }
@@ -130,11 +132,11 @@ pub async fn settled(
     }
     let sql = tx.either(
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
-             r.transfer_id, m.miner_id
+             r.receipt_sha256, r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
          where r.job_id = any($1)",
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
-             r.transfer_id, m.miner_id
+             r.receipt_sha256, r.transfer_id, m.miner_id
          from receipts r join miners m on m.miner_no = r.miner_no
          where r.job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -153,6 +155,7 @@ fn settled_row(row: &Row) -> Result<Settled, DbError> {
         pay: Pay { price: row.get("price")?, fee: row.get("fee")?, bonus: row.get("bonus")? },
         measured: row.get::<Option<i64>>("measured")?.map(Units::from_nanos),
         receipt,
+        receipt_sha256: row.get("receipt_sha256")?,
         transfer_id: row.get("transfer_id")?,
     })
 }
@@ -209,7 +212,7 @@ async fn insert_receipts(
             .set("miner_no", done.miner_no)
             .set("wallet", done.settled.wallet.as_str())
             .set("client_id", receipt.client.as_str())
-            .set("receipt_sha256", receipt.hash())
+            .set("receipt_sha256", done.settled.receipt_sha256)
             .set("output_sha", done.settled.output_sha)
             .set("price", done.settled.pay.price)
             .set("fee", done.settled.pay.fee)
