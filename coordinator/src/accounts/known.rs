@@ -82,11 +82,23 @@ impl Keys {
         clock: &Clock,
         id: &str,
     ) -> Result<Option<Arc<StoredKey>>, ApiError> {
-        let queue = match self.known().recall(clock.now(), id) {
+        let recalled = self.known().recall(clock.now(), id);
+        let queue = match recalled {
             Recalled::Answer(answer) => return Ok(answer),
             Recalled::Stale => &self.refreshes,
             Recalled::Nothing => &self.strangers,
         };
+        // Boxed: each request would carry the room for it otherwise.
+        Box::pin(self.look_up(queue, db, clock, id)).await
+    }
+
+    async fn look_up(
+        &self,
+        queue: &Queue,
+        db: &Db,
+        clock: &Clock,
+        id: &str,
+    ) -> Result<Option<Arc<StoredKey>>, ApiError> {
         let _turn = queue.turn().await?;
         let now = clock.now();
         let before = {

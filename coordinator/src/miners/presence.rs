@@ -20,6 +20,10 @@ use crate::db::{Db, DbError};
 /// How old what was read from the database may be: another replica may have changed it.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
+/// How often what changed is read for all of them at once: sooner than it is too old, so that nobody
+/// asks for one of them alone.
+const REFRESH_EVERY: Duration = Duration::from_secs(4);
+
 /// How much clocks of replicas may differ, in seconds.
 const SKEW_SECS: i64 = 60;
 
@@ -53,6 +57,8 @@ struct Known {
 struct Entry {
     miner: Arc<Miner>,
     read_at: Timestamp,
+    /// It was changed since.
+    outdated: bool,
     seen_at: Option<Timestamp>,
     report: Option<Value>,
     /// Heard of since the last flush.
@@ -92,6 +98,11 @@ impl Presence {
         if let Some(miner) = self.lock().fresh(id, now) {
             return Ok(Some(miner));
         }
+        // Boxed: each request would carry the room for it otherwise.
+        Box::pin(self.look_up(id, now)).await
+    }
+
+    async fn look_up(&self, id: &Name, now: Timestamp) -> Result<Option<Arc<Miner>>, DbError> {
         let mut tx = self.db.read().await?;
         let found = store::find(&mut tx, id).await?;
         tx.commit().await?;
@@ -109,7 +120,7 @@ impl Presence {
         let mut known = self.lock();
         let Known { entries, names, .. } = &mut *known;
         if let Some(entry) = names.get(&no).and_then(|name| entries.get_mut(name)) {
-            entry.read_at = Timestamp::from_micros(0);
+            entry.outdated = true;
         }
     }
 
@@ -143,8 +154,7 @@ impl Presence {
     /// Where the database cannot be read.
     pub async fn refresh(&self) -> Result<(), DbError> {
         let now = self.clock.now();
-        // At first nobody is in memory, so nothing in there can be out of date.
-        let since = self.lock().refreshed_at.unwrap_or(now);
+        let since = self.lock().read_since().unwrap_or(now);
         let silence = i64::try_from(self.silence().as_secs()).unwrap_or(i64::MAX);
         let mut tx = self.db.read().await?;
         let changed = store::changed_since(&mut tx, since.plus_secs(-SKEW_SECS)).await?;
@@ -175,7 +185,7 @@ impl Presence {
     pub async fn flush(&self) -> Result<(), DbError> {
         let now = self.clock.now();
         let refreshed_at = self.lock().refreshed_at;
-        if refreshed_at.is_none_or(|at| now < at || now.since(at) >= MAX_AGE) {
+        if refreshed_at.is_none_or(|at| now < at || now.since(at) >= REFRESH_EVERY) {
             self.refresh().await?;
             self.lock().prune(now);
         }
@@ -238,9 +248,11 @@ impl Presence {
 }
 
 impl Entry {
-    fn is_fresh(&self, now: Timestamp) -> bool {
+    /// What changes in the database reaches all entries at `refreshed_at`.
+    fn is_fresh(&self, refreshed_at: Option<Timestamp>, now: Timestamp) -> bool {
         // A clock that went back makes nothing fresh for ever.
-        self.read_at <= now && now.since(self.read_at) <= MAX_AGE
+        let is_recent = |at: Timestamp| at <= now && now.since(at) <= MAX_AGE;
+        !self.outdated && (is_recent(self.read_at) || refreshed_at.is_some_and(is_recent))
     }
 
     /// What is to be written of it.
@@ -262,20 +274,31 @@ impl Entry {
 impl Known {
     fn fresh(&self, id: &Name, now: Timestamp) -> Option<Arc<Miner>> {
         let entry = self.entries.get(id)?;
-        entry.is_fresh(now).then(|| Arc::clone(&entry.miner))
+        entry.is_fresh(self.refreshed_at, now).then(|| Arc::clone(&entry.miner))
+    }
+
+    /// Since when something in memory may have changed in the database; `None`: there is nothing.
+    fn read_since(&self) -> Option<Timestamp> {
+        self.refreshed_at.or_else(|| self.entries.values().map(|entry| entry.read_at).min())
     }
 
     fn put(&mut self, miner: Miner, now: Timestamp) -> Arc<Miner> {
-        self.names.insert(miner.no, miner.id.clone());
+        let former = self.names.insert(miner.no, miner.id.clone());
+        if let Some(former) = former.filter(|former| *former != miner.id) {
+            // Released elsewhere: the name is nobody's, or another's.
+            self.entries.remove(&former);
+        }
         let entry = self.entries.entry(miner.id.clone()).or_insert_with(|| Entry {
             miner: Arc::new(miner.clone()),
             read_at: now,
+            outdated: false,
             seen_at: None,
             report: None,
             unwritten: false,
             noted: None,
         });
         entry.read_at = now;
+        entry.outdated = false;
         // Others keep what they worked out for a miner under its pointer.
         if *entry.miner != miner {
             entry.miner = Arc::new(miner);
@@ -383,6 +406,30 @@ mod tests {
         assert!(!presence.find(&miner.id).await.unwrap().unwrap().drain);
         clock.advance(Duration::from_secs(6));
         assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_stands_for_the_look_at_each() {
+        let (presence, clock, miner) = presence().await;
+        clock.advance(MAX_AGE + Duration::from_secs(1));
+        drain_in_the_database(&presence, &miner).await;
+        presence.flush().await.unwrap();
+        clock.advance(MAX_AGE);
+        presence.db.close().await;
+        assert!(presence.find(&miner.id).await.unwrap().unwrap().drain);
+        clock.advance(Duration::from_secs(1));
+        presence.find(&miner.id).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_released_elsewhere_is_nobodys() {
+        let (presence, clock, miner) = presence().await;
+        let mut tx = presence.db.write().await.unwrap();
+        let renamed = Miner { id: "m1-released".parse().unwrap(), ..Miner::clone(&miner) };
+        store::rename(&mut tx, clock.now(), &renamed).await.unwrap();
+        tx.commit().await.unwrap();
+        presence.refresh().await.unwrap();
+        assert!(presence.find(&miner.id).await.unwrap().is_none());
     }
 
     #[tokio::test]
