@@ -95,6 +95,11 @@ fn unreadable(rejection: BytesRejection) -> ApiError {
 /// # Errors
 /// `INVALID_JSON`, `INVALID_PAYLOAD`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Where it failed costs as much to keep as the rest of the parsing: only once it did.
+    serde_json::from_slice(bytes).or_else(|_| parse_slowly(bytes))
+}
+
+fn parse_slowly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
