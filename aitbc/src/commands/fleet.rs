@@ -42,6 +42,10 @@ pub struct Fleet {
     /// How long a fleet without jobs is held, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     hold: u32,
+    /// Give signs of life so often, in seconds, and not at the pace that the coordinator sets: fewer
+    /// miners then cost as much as more of them
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    heartbeat: Option<u32>,
     /// Give up when no job was credited for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u32,
@@ -100,6 +104,7 @@ impl Fleet {
             batch: count(self.batch),
             priorities: self.priorities,
             hold: Duration::from_secs(self.hold.into()),
+            heartbeat: self.heartbeat.map(|secs| Duration::from_secs(secs.into())),
             patience: Duration::from_secs(self.patience.into()),
         }
     }

@@ -84,12 +84,12 @@ impl Miner {
     }
 
     /// Works until it is dropped.
-    pub(super) async fn work(mut self) {
+    pub(super) async fn work(mut self, pace: Option<Duration>) {
         let beating = heartbeats(
             Arc::clone(&self.world),
             Arc::clone(&self.times),
             self.name.clone(),
-            self.heartbeat_secs,
+            (self.heartbeat_secs, pace),
             Arc::clone(&self.held),
         );
         tokio::select! {
@@ -192,16 +192,17 @@ impl Miner {
     }
 }
 
-/// Signs of life at the coordinator's pace, each miner at a moment of its own.
+/// Signs of life at the coordinator's pace or at one's own, each miner at a moment of its own.
 async fn heartbeats(
     world: Arc<World>,
     times: Arc<Times>,
     name: Name,
-    mut secs: u32,
+    (mut secs, pace): (u32, Option<Duration>),
     held: Arc<Mutex<Option<Value>>>,
 ) {
     let Ok(mut wire) = Wire::new(&world.endpoint, &world.miner_key) else { return };
-    let mut pause = Duration::from_secs(secs.max(1).into())
+    let pause_of = |secs: u32| pace.unwrap_or(Duration::from_secs(secs.max(1).into()));
+    let mut pause = pause_of(secs)
         .mul_f64(f64::from(chance::random_u32()) / f64::from(u32::MAX));
     loop {
         sleep(pause).await;
@@ -217,7 +218,7 @@ async fn heartbeats(
             }
             Err(error) => times.failure(error.to_string()),
         }
-        pause = Duration::from_secs(secs.max(1).into());
+        pause = pause_of(secs);
         if pause > KEEP {
             wire.close();
         }

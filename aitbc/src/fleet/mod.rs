@@ -44,6 +44,8 @@ pub struct Plan {
     pub priorities: u8,
     /// How long an idle fleet is held.
     pub hold: Duration,
+    /// How often a miner gives signs of life; `None`: at the coordinator's pace.
+    pub heartbeat: Option<Duration>,
     /// After how long without one more job done it is given up.
     pub patience: Duration,
 }
@@ -153,7 +155,7 @@ pub async fn simulate(
     let begun = Instant::now();
     let mut fleet = JoinSet::new();
     for miner in miners {
-        fleet.spawn(miner.work());
+        fleet.spawn(miner.work(plan.heartbeat));
     }
     if let Some(per_sec) = plan.per_sec.filter(|_| plan.jobs > 0) {
         tell(format!("submitting {per_sec} jobs per second"));
