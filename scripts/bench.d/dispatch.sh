@@ -11,8 +11,8 @@ source scripts/bench.d/peers.sh
 
 # How many jobs a round burns down.
 DISPATCH_JOBS=${DISPATCH_JOBS:-20000}
-# How many miners ask for them at once.
-DISPATCH_MINERS=${DISPATCH_MINERS:-64}
+# How many miners ask for them at once: the best of these numbers counts.
+DISPATCH_MINERS=${DISPATCH_MINERS:-64 256}
 # How many clients of pgbench are tried; the best of them counts.
 DISPATCH_CLIENTS=${DISPATCH_CLIENTS:-1 4 16 32}
 # How many jobs that nobody can run stand in front of them.
@@ -20,16 +20,26 @@ DISPATCH_BACKLOG=${DISPATCH_BACKLOG:-100000}
 # How many idle miners are held, and for how many seconds.
 DISPATCH_IDLE=${DISPATCH_IDLE:-10000}
 DISPATCH_HOLD=${DISPATCH_HOLD:-60}
+# How many heartbeats a second they give in another turn.
+DISPATCH_BEATS=${DISPATCH_BEATS:-5000}
+# For how many seconds a transaction is held open, while so many jobs are burnt down.
+DISPATCH_HELD=${DISPATCH_HELD:-180}
+DISPATCH_HELD_JOBS=${DISPATCH_HELD_JOBS:-500000}
 
 CONTENDERS=(floor_1 floor_50 graphile_plain graphile_batched procrastinate pgmq_1 pgmq_50 storage http
     http_verify postgres sqlite backlog)
+ALONE=(waiting idle heartbeats held)
+
+# All runs that were recorded.
+DISPATCH_HISTORY=docs/benchmarks/dispatch.json
 
 DISPATCH_SETTINGS=("synchronous_commit = on" "max_wal_size = 4GB" "checkpoint_timeout = 15min"
     "random_page_cost = 1.1")
 
 dispatch() {
-    local round
+    local round load
     need curl curl jq jq
+    read -r load _ </proc/loadavg
     [[ $PROFILE == dev ]] || PROFILE=release
     build_programs "$PROFILE"
     LAYERS=$(cargo bench --quiet --locked --profile "${PROFILE/release/bench}" -p coordinator \
@@ -38,22 +48,44 @@ dispatch() {
     need '/usr/lib/postgresql/*/bin/pgbench' postgresql-contrib
     start_postgres "$DIR/postgres" on "${DISPATCH_SETTINGS[@]}"
     ulimit -n "$(ulimit -H -n)"
-    need_peers
+    ! is_wanted graphile_plain graphile_batched procrastinate pgmq_1 pgmq_50 || need_peers
     for ((round = 1; round <= ROUNDS; round++)); do
         say "round $round of $ROUNDS" >&2
-        floor 1 "$round" | keep floor_1
-        floor 50 "$round" | keep floor_50
+        turn floor_1 floor 1 "$round"
+        turn floor_50 floor 50 "$round"
         peers "$round"
-        layer storage "$(new_database "storage_$round")" | keep storage
-        layer http | keep http
-        layer http-verify | keep http_verify
-        whole postgres "$round" | keep postgres
-        whole sqlite "$round" | keep sqlite
-        whole backlog "$round" | keep backlog
+        turn storage layer storage "storage_$round"
+        turn http layer http
+        turn http_verify layer http-verify
+        turn postgres whole postgres "$round"
+        turn sqlite whole sqlite "$round"
+        turn backlog whole backlog "$round"
     done
-    waiting_node | keep waiting
-    idle_fleet | keep idle
+    turn waiting waiting_node
+    turn idle idle_fleet
+    turn heartbeats beating_fleet
+    turn held held_open
+    dispatch_report "$load"
     dispatch_table
+    ((RECORD == 0)) || record_run
+}
+
+# is_wanted NAME ...: whether one of them is.
+is_wanted() {
+    local name
+    for name; do
+        [[ -n $ONLY && ,$ONLY, != *,$name,* ]] || return 0
+    done
+    return 1
+}
+
+# turn NAME COMMAND ...: what it measures is kept, if it is wanted.
+turn() {
+    local name=$1
+    shift
+    is_wanted "$name" || return 0
+    "$@" >"$DIR/turn.json"
+    keep "$name" <"$DIR/turn.json"
 }
 
 # keep NAME: what is measured, a line of JSON each.
@@ -108,8 +140,13 @@ floor_with() {
 
 # --- what is below and above our HTTP -----------------------------------------------------------
 
-# layer storage URL | layer http|http-verify: see coordinator/benches/dispatch.rs.
-layer() { BENCH_DATABASE_URL=${2-} "$LAYERS" "$1"; }
+# layer storage DATABASE | layer http|http-verify: see coordinator/benches/dispatch.rs.
+layer() {
+    local url=
+    [[ -z ${2-} ]] || url=$(new_database "$2")
+    BENCH_DATABASE_URL=$url "$LAYERS" "$1"
+    [[ -z ${2-} ]] || sql "drop database $2" >&2
+}
 
 # --- us ---------------------------------------------------------------------------------------
 
@@ -134,14 +171,23 @@ fleet() {
         fleet --this-is-a-trial "$@"
 }
 
-# whole postgres|sqlite|backlog ROUND: jobs from submission to credit over HTTP.
+# whole postgres|sqlite|backlog ROUND: jobs from submission to credit over HTTP, with the number of
+# miners that is best.
 whole() {
-    local what=$1 name=$1_$2 url=sqlite before
+    local miners
+    for miners in $DISPATCH_MINERS; do
+        whole_with "$1" "$2" "$miners" >"$DIR/whole_$miners.json"
+    done
+    jq -sc 'max_by(.per_sec)' "$DIR"/whole_*.json
+}
+
+whole_with() {
+    local what=$1 name=$1_$2_$3 miners=$3 url=sqlite before
     [[ $what == sqlite ]] || url=$(new_database "$name")
     open_coordinator "$name" "$url" >&2
     if [[ $what == backlog ]]; then unrunnable "$DISPATCH_BACKLOG" >&2; fi
     before=$(counters "$url")
-    fleet --miners "$DISPATCH_MINERS" --jobs "$DISPATCH_JOBS" --batch 500 >"$DIR/one.json"
+    fleet --miners "$miners" --jobs "$DISPATCH_JOBS" --batch 500 >"$DIR/one.json"
     jq -c --argjson before "$before" --argjson after "$(counters "$url")" \
         '.credited as $jobs | .per_job = ($after | with_entries(.value = (.value - $before[.key]) / $jobs))' \
         "$DIR/one.json"
@@ -225,49 +271,138 @@ idle_fleet() {
     close_coordinator idle
 }
 
+# Fewer miners than 20 seconds of so many heartbeats would take, and each gives more of them.
+beating_fleet() {
+    local url before beats begun secs=$((DISPATCH_IDLE / DISPATCH_BEATS))
+    say "$DISPATCH_BEATS heartbeats per second" >&2
+    url=$(new_database beating)
+    open_coordinator beating "$url" >&2
+    fleet --miners "$DISPATCH_IDLE" --jobs 0 --heartbeat $((secs < 1 ? 1 : secs)) \
+        --hold $((DISPATCH_HOLD + 20)) >"$DIR/beating.json" &
+    wait_until 600 "all miners to wait" all_wait "$DISPATCH_IDLE"
+    sleep 10
+    before=$(cpu_secs "$COORDINATOR_PID")
+    beats=$(requests_of /v1/miner/heartbeat)
+    begun=$SECONDS
+    sleep $((DISPATCH_HOLD / 2))
+    jq -nc --argjson secs $((SECONDS - begun)) --argjson cpu "$(cpu_secs "$COORDINATOR_PID")" \
+        --argjson before "$before" --argjson beats "$beats" \
+        --argjson now "$(requests_of /v1/miner/heartbeat)" \
+        '{per_sec: (($now - $beats) / $secs), core_percent: (($cpu - $before) / $secs * 100)}'
+    wait %% || true
+    close_coordinator beating
+}
+
+# requests_of ROUTE: how many requests were answered with success until now.
+requests_of() {
+    curl --silent --fail "$COORDINATOR_URL/metrics" | awk -v route="route=\"$1\"" '
+        /^aitbc_http_requests_total/ && index($0, route) && /status="20/ { all += $2 }
+        END { printf "%d\n", all }'
+}
+
+# --- a transaction that does not end ------------------------------------------------------------
+
+# A burn-down beside a transaction that sees the database as it was: what is dead since then cannot
+# be cleared away.
+held_open() {
+    local url before during after
+    say "a transaction that is held open for $DISPATCH_HELD s" >&2
+    url=$(new_database held)
+    open_coordinator held "$url" >&2
+    fleet --miners "${DISPATCH_MINERS##* }" --jobs "$DISPATCH_HELD_JOBS" --batch 500 >"$DIR/held.json" &
+    wait_until 600 "the first jobs to be credited" is_credited
+    sleep 10
+    before=$(credits_in 30)
+    sql "begin isolation level repeatable read; select count(*) from clients;
+         select pg_sleep($DISPATCH_HELD); commit" "$url" >/dev/null &
+    sleep $((DISPATCH_HELD - 40))
+    during=$(credits_in 40)
+    sleep 30
+    after=$(credits_in 20)
+    jq -nc --argjson before "$before" --argjson during "$during" --argjson after "$after" \
+        --argjson secs "$DISPATCH_HELD" '{secs: $secs, before_per_sec: $before, during_per_sec: $during,
+            after_per_sec: $after, during_to_before: ($during / $before), after_to_before: ($after / $before)}'
+    close_coordinator held
+    wait || true
+}
+
+is_credited() { (($(requests_of /v1/miner/proof) > 0)); }
+
+# credits_in SECONDS: how many jobs are credited per second.
+credits_in() {
+    local before
+    before=$(requests_of /v1/miner/proof)
+    sleep "$1"
+    jq -n "($(requests_of /v1/miner/proof) - $before) / $1"
+}
+
 all_wait() { (($(as admin --json stats | jq .miners.online) >= $1)); }
 
 # --- the table ----------------------------------------------------------------------------------
 
-dispatch_table() {
-    local name
-    for name in "${CONTENDERS[@]}" waiting idle; do
+# dispatch_report LOAD: all that was measured, in one document.
+dispatch_report() {
+    local name load=$1 newest
+    newest=$({ cat "$DISPATCH_HISTORY" 2>/dev/null || echo '[]'; } | jq -c '.[-1]')
+    for name in "${CONTENDERS[@]}" "${ALONE[@]}"; do
         [[ ! -e $DIR/$name.jsonl ]] || jq -s "{$name: .}" "$DIR/$name.jsonl"
     done | jq -s --arg profile "$PROFILE" --arg cores "$(nproc)" --arg jobs "$DISPATCH_JOBS" \
-        --arg miners "$DISPATCH_MINERS" --arg backlog "$DISPATCH_BACKLOG" --arg postgres "$("$POSTGRES_BIN/postgres" --version)" '
+        --arg miners "$DISPATCH_MINERS" --arg backlog "$DISPATCH_BACKLOG" --arg postgres "$("$POSTGRES_BIN/postgres" --version)" \
+        --arg date "$(date --utc +%F)" --arg kernel "$(uname -r)" --arg load "$load" --arg only "$ONLY" \
+        --argjson memory_kib "$(awk '/^MemTotal/ {print $2}' /proc/meminfo)" --argjson newest "$newest" '
         def median: sort | .[length / 2 | floor];
         def rates($name): .[$name] | map(.per_sec);
-        def ratio($name; $to): . as $all | [range($all[$name] | length) as $i
-            | $all[$name][$i].per_sec / $all[$to][$i].per_sec] | median;
+        def ratio($name; $to): . as $all | if $all[$name] and $all[$to] then
+            [range($all[$name] | length) as $i | $all[$name][$i].per_sec / $all[$to][$i].per_sec] | median
+            else null end;
         add | . as $all
-        | {what: "paid jobs per second", $profile, cores: ($cores | tonumber), $postgres,
-           jobs: ($jobs | tonumber), backlog_jobs: ($backlog | tonumber), miners: ($miners | tonumber), rounds: (.floor_1 | length),
-           per_sec: ([keys_unsorted[] | select(. != "waiting" and . != "idle") as $name
-               | {($name): ($all | rates($name) | median)}] | add),
+        | {what: "paid jobs per second", $date, command: "scripts/bench dispatch\(if $only == "" then "" else " --only \($only)" end)",
+           $profile, $kernel, memory_gib: ($memory_kib / 1048576 | round), load_before: ($load | tonumber), cores: ($cores | tonumber), $postgres,
+           jobs: ($jobs | tonumber), backlog_jobs: ($backlog | tonumber), miners: $miners,
+           rounds: (map(length) | max),
+           per_sec: ([keys_unsorted[] | select(IN("waiting", "idle", "heartbeats", "held") | not) as $name
+               | {($name): ($all | rates($name) | median)}] | add // {}),
            ratio_to_floor: ($all | ratio("postgres"; "floor_1")),
            sqlite_to_postgres: ($all | ratio("sqlite"; "postgres")),
            backlog_to_none: ($all | ratio("backlog"; "postgres")),
-           per_job: ($all.postgres | map(.per_job) | .[length / 2 | floor]),
-           waiting: $all.waiting[0], idle: $all.idle[0], all: $all}' >"$DIR/report.json"
+           per_job: ($all.postgres // [] | map(.per_job) | .[length / 2 | floor]),
+           waiting: $all.waiting[0], idle: $all.idle[0], heartbeats: $all.heartbeats[0],
+           held: $all.held[0], all: $all}
+        | .against = (if $newest then {date: $newest.date, per_sec: (.per_sec | with_entries(
+            select($newest.per_sec[.key]) | .value /= $newest.per_sec[.key]))} else null end)' >"$DIR/report.json"
+    [[ -z $JSON ]] || cp "$DIR/report.json" "$JSON"
+}
+
+# record_run: without the figures of each round.
+record_run() {
+    { cat "$DISPATCH_HISTORY" 2>/dev/null || echo '[]'; } |
+        jq --slurpfile run "$DIR/report.json" '. + [$run[0] | del(.all, .against)]' >"$DIR/history.json"
+    cp "$DIR/history.json" "$DISPATCH_HISTORY"
+}
+
+dispatch_table() {
     jq -r 'def short: . * 100 | round / 100;
-        def names: {graphile_plain: "graphile-worker", graphile_batched: "graphile-worker, its batched preset",
-            procrastinate: "procrastinate", pgmq_1: "pgmq: read 1, delete", pgmq_50: "pgmq: read 50, delete 50"};
-        "| | jobs per second | |", "| --- | --- | --- |",
-        "| PostgreSQL alone: claim 1, complete (pgbench, its best client count) | \(.per_sec.floor_1 | round) | 1 |",
-        "| PostgreSQL alone: claim 50, complete 50 | \(.per_sec.floor_50 | round) | \(.per_sec.floor_50 / .per_sec.floor_1 | short) |",
-        (.per_sec as $rates | names | to_entries[] | select($rates[.key])
-            | "| \(.value) | \($rates[.key] | round) | \($rates[.key] / $rates.floor_1 | short) |"),
-        "| a bare handler over HTTP, requests per second | \(.per_sec.http | round) | |",
-        "| the same, verifying one signature each | \(.per_sec.http_verify | round) | |",
-        "| the coordinator without HTTP: claim, verify, settle, with receipt and ledger | \(.per_sec.storage | round) | \(.per_sec.storage / .per_sec.floor_1 | short) |",
-        "| the coordinator on PostgreSQL: HTTP, keys, lease, signed receipt, ledger | \(.per_sec.postgres | round) | \(.ratio_to_floor | short) |",
-        "| the same behind \(.backlog_jobs) jobs that nobody can run | \(.per_sec.backlog | round) | \(.backlog_to_none | short) of the line above |",
-        "| the coordinator on SQLite | \(.per_sec.sqlite | round) | \(.sqlite_to_postgres | short) of PostgreSQL |",
+        def names: {floor_1: "PostgreSQL alone: claim 1, complete (pgbench, its best client count)",
+            floor_50: "PostgreSQL alone: claim 50, complete 50",
+            graphile_plain: "graphile-worker", graphile_batched: "graphile-worker, its batched preset",
+            procrastinate: "procrastinate", pgmq_1: "pgmq: read 1, delete", pgmq_50: "pgmq: read 50, delete 50",
+            http: "a bare handler over HTTP, requests per second",
+            http_verify: "the same, verifying one signature each",
+            storage: "the coordinator without HTTP: claim, verify, settle, with receipt and ledger",
+            postgres: "the coordinator on PostgreSQL: HTTP, keys, lease, signed receipt, ledger",
+            backlog: "the same behind \(.backlog_jobs) jobs that nobody can run",
+            sqlite: "the coordinator on SQLite"};
+        "| | jobs per second | to the first | to the run of \(.against.date // "-") |", "| --- | --- | --- | --- |",
+        (.per_sec as $rates | .against.per_sec as $against | names | to_entries[] | select($rates[.key])
+            | "| \(.value) | \($rates[.key] | round) | \(if $rates.floor_1 then $rates[.key] / $rates.floor_1 | short else "" end) | \($against[.key] // "" | if . == "" then . else short end) |"),
         "",
-        "per job on PostgreSQL: " + (.per_job | to_entries | map("\(.key) \(.value | short)") | join(", ")),
-        "submit to start at a waiting miner: p50 \(.waiting.to_start.p50_ms | short) ms, p99 \(.waiting.to_start.p99_ms | short) ms",
-        "\(.idle.miners) idle miners: \(.idle.core_percent | short) % of one core, \(.idle.rss_mib | round) MiB",
+        (.backlog_to_none // empty | "behind that backlog: \(short) of the rate without it"),
+        (.sqlite_to_postgres // empty | "SQLite: \(short) of PostgreSQL"),
+        (.per_job // empty | "per job on PostgreSQL: " + (to_entries | map("\(.key) \(.value | short)") | join(", "))),
+        (.waiting // empty | "submit to start at a waiting miner: p50 \(.to_start.p50_ms | short) ms, p99 \(.to_start.p99_ms | short) ms"),
+        (.idle // empty | "\(.miners) idle miners: \(.core_percent | short) % of one core, \(.rss_mib | round) MiB"),
+        (.heartbeats // empty | "\(.per_sec | round) heartbeats per second: \(.core_percent | short) % of one core"),
+        (.held // empty | "a transaction held open for \(.secs) s: \(.during_to_before | short) of the rate before; 30 s after its end \(.after_to_before | short)"),
         "", "\(.jobs) jobs a round, \(.miners) miners, median of \(.rounds) rounds, \(.cores) cores, \(.postgres), profile \(.profile)"' \
         "$DIR/report.json"
-    [[ -z $JSON ]] || cp "$DIR/report.json" "$JSON"
 }

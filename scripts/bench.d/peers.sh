@@ -51,6 +51,7 @@ peers() {
 # peer NAME ROUND COMMAND ...: in a database of its own, whose URL is in DATABASE_URL.
 peer() {
     local name=$1 round=$2 url
+    is_wanted "$name" || return 0
     shift 2
     url=$(new_database "${name}_$round")
     DATABASE_URL=$url "$@" 2>"$DIR/peer.log" | keep "$name" ||
