@@ -202,8 +202,7 @@ async fn heartbeats(
 ) {
     let Ok(mut wire) = Wire::new(&world.endpoint, &world.miner_key) else { return };
     let pause_of = |secs: u32| pace.unwrap_or(Duration::from_secs(secs.max(1).into()));
-    let mut pause = pause_of(secs)
-        .mul_f64(f64::from(chance::random_u32()) / f64::from(u32::MAX));
+    let mut pause = pause_of(secs).mul_f64(f64::from(chance::random_u32()) / f64::from(u32::MAX));
     loop {
         sleep(pause).await;
         let active: Vec<_> = held.lock().await.iter().cloned().collect();

@@ -7,6 +7,7 @@
 //! one, or the poll that sees what no notice said.
 
 mod claim;
+mod counter;
 mod deal;
 pub mod leases;
 pub mod log;
@@ -15,20 +16,20 @@ pub mod store;
 mod takes;
 pub mod why;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use counter::{Counter, Ready};
 pub use deal::Left;
 use matching::Needs;
+use protocol::Job;
 use protocol::job::SlotKind;
-use protocol::{Job, JobId};
 use takes::{Classes, Takes};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::app::{self, Clock};
-use crate::batch::MAX_ROWS;
+use crate::app::Clock;
 use crate::config::Config;
 use crate::controls::Switchboard;
 use crate::db::{Db, DbError};
@@ -286,215 +287,4 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
         ready.into_iter().filter(|class| !board.ready.contains_key(class)).collect();
     board.make_ready(&unready);
     Ok(())
-}
-
-/// The task: where miners wait.
-struct Counter {
-    db: Db,
-    clock: Clock,
-    config: Arc<Config>,
-    controls: Switchboard,
-    shared: Arc<Shared>,
-    incoming: mpsc::Receiver<Ask>,
-    takes: Takes,
-}
-
-impl Counter {
-    async fn run(mut self) {
-        let mut waiting: Vec<Ask> = Vec::new();
-        // With jitter, so that replicas do not look at once.
-        let poll = Duration::from_secs(u64::from(self.config.leases.look_secs.max(1)));
-        let mut next_poll = Instant::now() + app::jittered(poll);
-        let mut decisions = self.controls.changes();
-        loop {
-            let until = waiting.iter().filter_map(|ask| ask.until).min();
-            let until = until.map_or(next_poll, |until| until.min(next_poll));
-            tokio::select! {
-                received = self.incoming.recv_many(&mut waiting, MAX_ROWS) => {
-                    if received == 0 {
-                        return;
-                    }
-                }
-                () = self.shared.wake.notified() => {}
-                Ok(()) = decisions.changed() => look_again(&mut waiting),
-                () = tokio::time::sleep_until(until) => {}
-            }
-            if Instant::now() >= next_poll {
-                next_poll = Instant::now() + app::jittered(poll);
-                if let Err(error) = refresh(&self.db, &self.shared).await {
-                    tracing::debug!(%error, "cannot look for work");
-                }
-                look_again(&mut waiting);
-            }
-            if !self.shared.board().draining {
-                self.serve(&mut waiting).await;
-            }
-            self.dismiss(&mut waiting);
-        }
-    }
-
-    /// Claims for whoever can take a ready class, until nothing more can be dealt.
-    async fn serve(&mut self, waiting: &mut Vec<Ask>) {
-        // Lost races are tried again at once, but not for ever.
-        let mut fruitless = 0;
-        while fruitless < 3 {
-            waiting.retain(|ask| !ask.reply.is_closed());
-            let in_force = self.controls.in_force();
-            if !in_force.hands_out() {
-                return;
-            }
-            self.study(waiting);
-            let ready = self.ready();
-            let mut asks = Vec::new();
-            let mut i = 0;
-            while i < waiting.len() && asks.len() < MAX_ROWS {
-                let ask = &waiting[i];
-                let barred = matching::barred(&ask.miner, &in_force).is_some();
-                if !barred && ask.wants_a_look(&ready, &self.takes) {
-                    asks.push(waiting.remove(i));
-                } else {
-                    i += 1;
-                }
-            }
-            if asks.is_empty() {
-                return;
-            }
-            let desk = claim::Desk {
-                db: &self.db,
-                clock: &self.clock,
-                config: &self.config,
-                takes: &self.takes,
-            };
-            match desk.claim(&ready, &asks).await {
-                Ok(claimed) => {
-                    fruitless = if claimed.raced { fruitless + 1 } else { 0 };
-                    for (class, kind, rank) in &claimed.ranks {
-                        self.shared.board().served.reach(*class, *kind, *rank);
-                    }
-                    self.rest(&ready, &claimed.exhausted);
-                    let unheard = answer(asks, claimed, &ready, waiting);
-                    self.take_back(unheard).await;
-                }
-                Err(error) => {
-                    let error = ApiError::from(error);
-                    for ask in asks {
-                        drop(ask.reply.send(Err(error.clone())));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Works out what those who wait can take.
-    fn study(&mut self, waiting: &[Ask]) {
-        let board = self.shared.board();
-        for ask in waiting {
-            self.takes.study(&ask.miner, &board.classes);
-        }
-        drop(board);
-        self.takes.tidy(|| waiting.iter().map(|ask| ask.miner.no).collect());
-    }
-
-    /// Queues jobs again whose miners hung up before they were told.
-    async fn take_back(&self, unheard: Vec<(i32, JobId, i64)>) {
-        if unheard.is_empty() {
-            return;
-        }
-        let leases: Vec<(JobId, i64)> =
-            unheard.iter().map(|(_, job_id, fence)| (*job_id, *fence)).collect();
-        match claim::take_back(&self.db, self.clock.now(), &leases).await {
-            Ok(()) => {
-                let classes: Vec<i32> = unheard.into_iter().map(|(class, ..)| class).collect();
-                self.shared.board().make_ready(&classes);
-            }
-            // They lapse unacknowledged.
-            Err(error) => tracing::debug!(%error, "leases that nobody heard of"),
-        }
-    }
-
-    fn ready(&self) -> Ready {
-        let board = self.shared.board();
-        let classes = board
-            .ready
-            .iter()
-            .filter_map(|(class, wake)| {
-                Some((*class, (*wake, Arc::clone(board.classes.get(*class)?))))
-            })
-            .collect();
-        Ready { classes, wakes: board.wakes }
-    }
-
-    /// Classes turned out to have no more jobs; unless they were woken in the meantime.
-    fn rest(&self, ready: &Ready, exhausted: &BTreeSet<i32>) {
-        let mut board = self.shared.board();
-        for class in exhausted {
-            let looked_at = ready.classes.get(class).map(|(wake, _)| *wake);
-            if board.ready.get(class).copied() == looked_at {
-                board.ready.remove(class);
-                board.served.rest(*class);
-            }
-        }
-    }
-
-    /// Answers those whose time is up.
-    fn dismiss(&self, waiting: &mut Vec<Ask>) {
-        let draining = self.shared.board().draining;
-        let now = Instant::now();
-        let (done, on): (Vec<_>, Vec<_>) = std::mem::take(waiting)
-            .into_iter()
-            .partition(|ask| draining || ask.until.is_none_or(|until| until <= now));
-        *waiting = on;
-        for ask in done {
-            drop(ask.reply.send(Ok(None)));
-        }
-    }
-}
-
-/// Whatever was found for those who wait may be different now.
-fn look_again(waiting: &mut [Ask]) {
-    waiting.iter_mut().for_each(|ask| ask.looked_at = ask.looked_at.map(|_| 0));
-}
-
-/// The ready classes at one moment, with their wake-ups.
-struct Ready {
-    classes: HashMap<i32, (u64, Arc<Needs>)>,
-    /// The number of the last wake-up.
-    wakes: u64,
-}
-
-impl Ask {
-    fn wants_a_look(&self, ready: &Ready, takes: &Takes) -> bool {
-        // Who never registered may hold an unfinished job, which it gets again.
-        if self.looked_at.is_none() && !self.miner.registered {
-            return true;
-        }
-        let looked_at = self.looked_at.unwrap_or(0);
-        let woken = |(class, (wake, needs)): (&i32, &(u64, Arc<Needs>))| {
-            *wake > looked_at && takes.can_take(&self.miner, *class) && self.left.holds(needs)
-        };
-        ready.classes.iter().any(woken)
-    }
-}
-
-/// Hands out what was claimed; the others go on waiting. Returns the leases of those who hung up
-/// between the look and the answer: class, job and fence.
-fn answer(
-    asks: Vec<Ask>,
-    mut claimed: claim::Claimed,
-    ready: &Ready,
-    waiting: &mut Vec<Ask>,
-) -> Vec<(i32, JobId, i64)> {
-    let mut unheard = Vec::new();
-    for (i, mut ask) in asks.into_iter().enumerate() {
-        if let Some((class, job)) = claimed.jobs.remove(&i) {
-            let lease = class.map(|class| (class, job.id, job.lease.fence));
-            if ask.reply.send(Ok(Some(job))).is_err() {
-                unheard.extend(lease);
-            }
-        } else {
-            ask.looked_at = Some(if claimed.raced { 0 } else { ready.wakes });
-            waiting.push(ask);
-        }
-    }
-    unheard
 }
