@@ -46,6 +46,8 @@ put() {
     else
         folder 0755 "$(dirname "$3")"
         install -m "$mode" "$file" "$place.new"
+        # A power cut right after the installation must not leave an empty key.
+        sync "$place.new"
         mv -f "$place.new" "$place"
     fi
 }
