@@ -39,7 +39,7 @@ installation() {
 }
 
 INSTALL="AITBC_HEALTH_SECS=300 /root/release/scripts/install_miner.sh"
-PLACE_TEST_ALLOWLIST='printf "command: {path: /usr/bin/dash, name: sh}\nargs: [[\"-c\", \"(?s).*\"]]\n" >/etc/aitbc/miner/allowlist.d/sh.yaml'
+PLACE_TEST_ALLOWLIST='printf "command: {path: /usr/bin/dash, name: sh}\nargs: [[\"-c\", \"(?s).*\"]]\n" >/etc/aitbc/miner/allowlist.d/sh.yaml; sync'
 
 install_options() {
     echo "--coordinator $GUEST_URL --wallet wallet_demo --key-file /root/miner.key --allow-insecure"
