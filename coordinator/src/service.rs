@@ -24,6 +24,7 @@ use crate::db::{Db, DbError, UrlError};
 use crate::health::{Front, SharedFront};
 use crate::retention::Retention;
 use crate::serve::Server;
+use crate::stats::totals::Totals;
 use crate::sweeper::Sweeper;
 use crate::{accounts, router, stats, systemd, telemetry};
 
@@ -172,12 +173,17 @@ async fn issues(db: &Db) -> Result<bool, DbError> {
 /// Keeps the metrics of what is stored; by the clock, so that nobody who reads them costs a query.
 async fn upkeep(app: &App) {
     let mut ticks = tokio::time::interval(telemetry::UPKEEP);
+    let mut totals = Totals::default();
     loop {
         ticks.tick().await;
         telemetry::metrics().run_upkeep();
         match count_live(&app.db).await {
             Ok(jobs) => telemetry::live_jobs(&jobs),
             Err(error) => tracing::debug!(%error, "live jobs were not counted"),
+        }
+        match totals.look(&app.db, app.now()).await {
+            Ok(through) => telemetry::totals(&through),
+            Err(error) => tracing::debug!(%error, "what went through was not counted"),
         }
         telemetry::miners_online(app.presence.online(app.now()).len());
     }

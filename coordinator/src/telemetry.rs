@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{LogFormat, LogLevel, Logging};
+use crate::stats::totals::Through;
 
 /// Upper bounds of the buckets of every `_seconds` histogram.
 const SECONDS: &[f64] =
@@ -20,6 +21,10 @@ const SECONDS: &[f64] =
 
 /// Upper bounds of the buckets of every `_rows` histogram.
 const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Upper bounds of the buckets of the `_seconds` histograms of jobs, which take longer than requests.
+const JOB_SECONDS: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14_400.0];
 
 /// How often what histograms gathered is folded, so that it does not pile up where nobody asks.
 pub const UPKEEP: Duration = Duration::from_secs(5);
@@ -51,11 +56,13 @@ pub fn metrics() -> &'static PrometheusHandle {
     HANDLE.get_or_init(|| {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let rows = Matcher::Suffix("_rows".to_owned());
+        let of_jobs = Matcher::Prefix("aitbc_job_".to_owned());
         let builder = PrometheusBuilder::new();
         // An error means an empty list of buckets, and these are not.
         let builder = builder
             .set_buckets_for_metric(seconds, SECONDS)
             .and_then(|builder| builder.set_buckets_for_metric(rows, ROWS))
+            .and_then(|builder| builder.set_buckets_for_metric(of_jobs, JOB_SECONDS))
             .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
@@ -78,6 +85,16 @@ fn describe() {
     describe_gauge!("aitbc_http_requests_at_work", "Requests without reply yet, long-polls too");
     describe_gauge!("aitbc_jobs_live", "Jobs that have not ended, by state");
     describe_gauge!("aitbc_miners_online", "Miners that this replica heard of lately");
+    describe_histogram!("aitbc_job_wait_seconds", "From submission to the lease that was paid");
+    describe_histogram!("aitbc_job_run_seconds", "From that lease to the proof that was accepted");
+    describe_counter!("aitbc_jobs_submitted_total", "Jobs submitted, at all replicas since ever");
+    describe_counter!("aitbc_jobs_ended_total", "Jobs ended, by how, at all replicas since ever");
+    describe_counter!(
+        "aitbc_credited_nano_total",
+        "What receipts stated, in 10^-9 AITBC, at all replicas since ever"
+    );
+    describe_counter!("aitbc_outputs_cleared_total", "Jobs whose results were deleted by age");
+    describe_counter!("aitbc_inputs_cleared_total", "Inputs that were deleted by age");
     describe_gauge!("aitbc_ready", "1 while this replica can take requests");
 }
 
@@ -93,6 +110,29 @@ pub fn live_jobs(counts: &BTreeMap<String, u64>) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         metrics::gauge!("aitbc_jobs_live", "state" => state.as_str()).set(f64::from(count));
     }
+}
+
+/// Notes what went through since ever.
+pub fn totals(through: &Through) {
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    metrics::counter!("aitbc_jobs_submitted_total").absolute(count(through.submitted));
+    for (outcome, ended) in [
+        (JobState::Completed, through.completed),
+        (JobState::Failed, through.failed),
+        (JobState::Canceled, through.canceled),
+        (JobState::Expired, through.expired),
+    ] {
+        let counter = metrics::counter!("aitbc_jobs_ended_total", "outcome" => outcome.as_str());
+        counter.absolute(count(ended));
+    }
+    let nanos = count(through.credited.nanos());
+    metrics::counter!("aitbc_credited_nano_total").absolute(nanos);
+}
+
+/// Notes how long a job waited, and how long it took.
+pub fn job_done(waited: Duration, ran: Duration) {
+    metrics::histogram!("aitbc_job_wait_seconds").record(waited.as_secs_f64());
+    metrics::histogram!("aitbc_job_run_seconds").record(ran.as_secs_f64());
 }
 
 /// Notes how many miners were heard of lately.

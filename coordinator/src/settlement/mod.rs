@@ -32,6 +32,7 @@ use crate::error::ApiError;
 use crate::jobs::Spec;
 use crate::ledger::store::Book;
 use crate::ledger::{self, Account, Pay, Transfer};
+use crate::telemetry;
 
 /// The most metrics that a proof may carry.
 const MAX_METRICS: usize = 64;
@@ -187,8 +188,20 @@ impl Corridor for Desk {
             .collect();
         crate::accounts::store::finish(&mut tx, now, &replies).await?;
         tx.commit().await?;
+        for outcome in &outcomes {
+            if let Ok(Answer::Fresh((credited, true))) = outcome {
+                measure(&files, credited.job_id, now);
+            }
+        }
         Ok(outcomes)
     }
+}
+
+/// Notes how long a job that was paid waited and took.
+fn measure(files: &Files, job_id: JobId, now: Timestamp) {
+    let Some(holder) = files.rows.get(&job_id).and_then(|row| row.holder.as_ref()) else { return };
+    let waited = holder.leased_at.since(job_id.created_at());
+    telemetry::job_done(waited, now.since(holder.leased_at));
 }
 
 /// What `why` tells of proofs that were refused: the last of each caller and job.

@@ -3,3 +3,4 @@
 pub mod routes;
 mod shares;
 pub mod store;
+pub mod totals;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use protocol::{Amount, JobId, Name, Timestamp};
+use protocol::{Amount, JobId, JobState, Name, Timestamp};
 use serde_json::Value;
 
+use super::totals::Through;
 use crate::app;
 use crate::db::{Args, DbError, Row, Rows, Tx};
 
@@ -165,6 +166,112 @@ pub async fn throughput(tx: &mut Tx, since: Timestamp) -> Result<Throughput, DbE
     let sql = "select outcome as word, count(*) as n from jobs where finished_at >= $1 group by 1";
     let ended = counts(tx, sql, Args::new().with(since)).await?;
     Ok(Throughput { submitted, ended, failed_attempts, credited })
+}
+
+/// What went through from `from` on, and before `until` where that is given; each count by an index
+/// that begins with the time.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn through(
+    tx: &mut Tx,
+    from: Timestamp,
+    until: Option<Timestamp>,
+) -> Result<Through, DbError> {
+    let until = until.unwrap_or(Timestamp::of_day(LAST_DAY));
+    let sql = "select (select count(*) from jobs where job_id >= $1 and job_id < $2) as submitted,
+                   (select cast(coalesce(sum(price), 0) as bigint) from receipts
+                    where transfer_id >= $3 and transfer_id < $4) as credited";
+    let args = Args::new()
+        .with(JobId::from_parts(from, 0))
+        .with(JobId::from_parts(until, 0))
+        .with(app::first_transfer_id(from))
+        .with(app::first_transfer_id(until));
+    let row = tx.row(sql, args).await?;
+    let submitted = row.as_ref().map_or(Ok(0), |row| row.get("submitted"))?;
+    let credited = row.as_ref().map_or(Ok(Amount::ZERO), |row| row.get("credited"))?;
+    let sql = "select outcome as word, count(*) as n from jobs
+               where finished_at >= $1 and finished_at < $2 group by 1";
+    let ended = counts(tx, sql, Args::new().with(from).with(until)).await?;
+    let count = |outcome: JobState| {
+        let count = ended.get(outcome.as_str()).copied().unwrap_or(0);
+        i64::try_from(count).unwrap_or(i64::MAX)
+    };
+    Ok(Through {
+        submitted,
+        completed: count(JobState::Completed),
+        failed: count(JobState::Failed),
+        canceled: count(JobState::Canceled),
+        expired: count(JobState::Expired),
+        credited,
+    })
+}
+
+/// 9999-12-31: a job id has no room for times that are much later.
+const LAST_DAY: i32 = 2_932_896;
+
+/// The last day that is written down.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn last_rolled(tx: &mut Tx) -> Result<Option<i32>, DbError> {
+    let sql = "select day from metrics_rollup order by day desc limit 1";
+    tx.row(sql, Args::new()).await?.map(|row| row.get("day")).transpose()
+}
+
+/// The day of the first job.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn first_day(tx: &mut Tx) -> Result<Option<i32>, DbError> {
+    let row = tx.row("select job_id from jobs order by job_id limit 1", Args::new()).await?;
+    let first: Option<JobId> = row.map(|row| row.get("job_id")).transpose()?;
+    Ok(first.map(|job| job.created_at().day()))
+}
+
+/// Writes down what went through on a day that is over; whoever comes second writes nothing.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn roll(tx: &mut Tx, day: i32, of: &Through) -> Result<(), DbError> {
+    let sql = "insert into metrics_rollup
+                   (day, submitted, completed, failed, canceled, expired, credited)
+               values ($1, $2, $3, $4, $5, $6, $7) on conflict (day) do nothing";
+    let args = Args::new()
+        .with(day)
+        .with(of.submitted)
+        .with(of.completed)
+        .with(of.failed)
+        .with(of.canceled)
+        .with(of.expired)
+        .with(of.credited);
+    tx.execute(sql, args).await?;
+    Ok(())
+}
+
+/// The sum of the days before `today` that are written down.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn rolled(tx: &mut Tx, today: i32) -> Result<Through, DbError> {
+    let sql = "select cast(coalesce(sum(submitted), 0) as bigint) as submitted,
+                   cast(coalesce(sum(completed), 0) as bigint) as completed,
+                   cast(coalesce(sum(failed), 0) as bigint) as failed,
+                   cast(coalesce(sum(canceled), 0) as bigint) as canceled,
+                   cast(coalesce(sum(expired), 0) as bigint) as expired,
+                   cast(coalesce(sum(credited), 0) as bigint) as credited
+               from metrics_rollup where day < $1";
+    let Some(row) = tx.row(sql, Args::new().with(today)).await? else {
+        return Ok(Through::default());
+    };
+    Ok(Through {
+        submitted: row.get("submitted")?,
+        completed: row.get("completed")?,
+        failed: row.get("failed")?,
+        canceled: row.get("canceled")?,
+        expired: row.get("expired")?,
+        credited: row.get("credited")?,
+    })
 }
 
 /// A job that somebody was handed for the first time.

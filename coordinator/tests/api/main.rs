@@ -37,5 +37,6 @@ mod reputation;
 mod retention;
 mod stored_replies;
 mod stores;
+mod totals;
 mod wallet;
 mod why;
