@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use protocol::job::SlotKind;
 use protocol::miner::ActiveJob;
-use protocol::{Job, JobId, LeaseToken};
+use protocol::{Job, JobId, LeaseToken, Name};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::Interrupt;
+use crate::workdir::Phase;
 
 /// Why a job is being stopped before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +30,31 @@ pub struct Held {
     pub id: JobId,
     /// Its lease.
     pub token: LeaseToken,
+    /// What kind of work it is.
+    pub workload: Name,
+    /// On what it runs.
+    pub slot: SlotKind,
+    /// When it was taken in.
+    pub since: Instant,
     /// Ends its program.
     pub interrupt: Interrupt,
     /// Raised when nothing of the node works on it under this lease any more.
     pub over: CancellationToken,
     reason: Mutex<Option<StopReason>>,
+    phase: Mutex<Phase>,
 }
 
 impl Held {
+    /// Notes how far it has come.
+    pub fn enter(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+    }
+
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        *lock(&self.phase)
+    }
+
     /// Why it is being stopped, if it is.
     pub fn stop_reason(&self) -> Option<StopReason> {
         *lock(&self.reason)
@@ -58,9 +78,13 @@ impl Leases {
         let held = Arc::new(Held {
             id: job.id,
             token: job.lease.token,
+            workload: job.workload.clone(),
+            slot: job.slot,
+            since: Instant::now(),
             interrupt: Interrupt::default(),
             over: CancellationToken::new(),
             reason: Mutex::new(None),
+            phase: Mutex::new(Phase::Pulling),
         });
         let older = lock(&self.0).insert(job.id, Arc::clone(&held));
         if let Some(older) = &older {
@@ -86,6 +110,13 @@ impl Leases {
     /// How many there are.
     pub fn count(&self) -> usize {
         lock(&self.0).len()
+    }
+
+    /// All of them, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        let mut all: Vec<_> = lock(&self.0).values().cloned().collect();
+        all.sort_by_key(|held| held.since);
+        all
     }
 
     /// As heartbeats name them.

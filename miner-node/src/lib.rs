@@ -34,5 +34,6 @@ pub mod servers;
 pub mod sharing;
 pub mod slots;
 pub mod systemd;
+pub mod tally;
 pub mod telemetry;
 pub mod workdir;

@@ -233,6 +233,11 @@ impl Outbox {
         self.tried.notify_waiters();
     }
 
+    /// How many reports are not answered.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether everything is answered.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()

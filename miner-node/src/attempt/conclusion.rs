@@ -12,6 +12,7 @@ use crate::leases::StopReason;
 use crate::outbox::{Body, Settled};
 use crate::receipts::{self, Signer, completed_at};
 use crate::runners::Refusal;
+use crate::tally::Outcome;
 use crate::workdir::{Phase, RunRecord};
 use crate::{metrics, output};
 
@@ -77,6 +78,7 @@ impl Attempt<'_> {
             }
             Err(Abandoned::Lost(why)) => {
                 warn!(event = "job_lost", job_id = %id, "[JOB] lost id={id}: {why}");
+                self.node.tally.ended(Outcome::Lost);
                 self.node.leases.release(id, self.held.token);
                 self.node.finish(&self.dir, self.held.token, Phase::Failed, Some(why));
                 // A newer attempt waits until this one is over: the directory is still ours.
@@ -88,6 +90,7 @@ impl Attempt<'_> {
                 return None;
             }
         };
+        self.held.enter(Phase::RetryWait);
         self.node.report(&self.dir, id, self.held.token, body)
     }
 

@@ -90,6 +90,7 @@ impl Attempt<'_> {
         processors: &[usize],
     ) -> Result<Done, Abandoned> {
         let ended = CancellationToken::new();
+        let running = self.node.tally.begin();
         let metered = self.node.energy.begin();
         let run = async {
             let run = match plan {
@@ -105,7 +106,9 @@ impl Attempt<'_> {
             progress::follow(self.node, &self.held, &self.dir, &ended),
             self.measure(metered.as_ref(), &ended),
         );
+        drop(running);
         let mut done = run?;
+        self.node.tally.ran(mode, done.usage.wall);
         if let (Some(metered), Some(method)) = (metered, self.node.energy.method()) {
             done.usage.joules = Some(metered.joules());
             done.measured.insert("energy_method".to_owned(), method.into());

@@ -356,6 +356,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn save(&self, phase: Phase, run: Option<RunRecord>) -> Result<(), Abandoned> {
+        self.held.enter(phase);
         let updated_at: Timestamp = self.node.now();
         let state = State { phase, updated_at, job: self.job.clone(), run, error: None };
         Ok(self.dir.save(&state)?)

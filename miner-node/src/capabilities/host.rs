@@ -79,6 +79,26 @@ pub struct Interface {
     pub tx_bytes: u64,
 }
 
+/// What a hardware thread did since the machine's start, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CoreTime {
+    /// Its number.
+    pub index: u32,
+    /// While it worked.
+    pub busy_secs: f64,
+    /// While it waited for work, or for disks.
+    pub idle_secs: f64,
+}
+
+/// What went over the network, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Received.
+    pub rx_bytes: u64,
+    /// Sent.
+    pub tx_bytes: u64,
+}
+
 /// The parts of the machine whose rates need two samples.
 pub struct Host {
     system: Option<System>,
@@ -110,7 +130,7 @@ impl Host {
             physical_cores: System::physical_core_count().ok().and_then(|n| u32::try_from(n).ok()),
             logical_cores: 0,
             usable_cores: u32::try_from(usable).unwrap_or(u32::MAX),
-            load_1m: System::load_average().map_or(0.0, |load| load.one),
+            load_1m: load_1m(),
             usage_pct: 0.0,
             per_core: Vec::new(),
         };
@@ -151,6 +171,45 @@ impl Host {
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         interfaces
     }
+}
+
+/// The load average of the last minute.
+pub fn load_1m() -> f64 {
+    System::load_average().map_or(0.0, |load| load.one)
+}
+
+/// Each hardware thread since the machine's start; none where the kernel does not tell.
+pub fn core_times() -> Vec<CoreTime> {
+    // The kernel's clock for programs, whatever its own is: 100 ticks a second on every platform
+    // of ours (`USER_HZ`).
+    parse_core_times(&fs::read_to_string("/proc/stat").unwrap_or_default(), 100.0)
+}
+
+/// Lines such as `cpu0 142 0 311 81204 17 0 3 0 0 0`, of which the fourth and the fifth number are
+/// idle; what guests had is in the first two already.
+fn parse_core_times(text: &str, ticks_per_sec: f64) -> Vec<CoreTime> {
+    let core = |line: &str| {
+        // The line of all together has no number.
+        let (name, ticks) = line.split_once(' ')?;
+        let index = name.strip_prefix("cpu")?.parse().ok()?;
+        let words = ticks.split_ascii_whitespace();
+        let ticks: Vec<u64> = words.take(8).map_while(|word| word.parse().ok()).collect();
+        let idle = ticks.get(3..5)?.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
+        let all = ticks.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
+        let secs = |ticks: u64| ticks as f64 / ticks_per_sec;
+        Some(CoreTime { index, busy_secs: secs(all - idle), idle_secs: secs(idle) })
+    };
+    text.lines().filter_map(core).collect()
+}
+
+/// What went over all interfaces but the machine's own loop, since they came up.
+pub fn traffic() -> Traffic {
+    let Ok(networks) = Networks::new_with_refreshed_list() else { return Traffic::default() };
+    let outside = networks.iter().filter(|(name, _)| *name != "lo");
+    outside.fold(Traffic::default(), |sum, (_, data)| Traffic {
+        rx_bytes: sum.rx_bytes.saturating_add(data.total_received()),
+        tx_bytes: sum.tx_bytes.saturating_add(data.total_transmitted()),
+    })
 }
 
 /// Memory now.
@@ -215,6 +274,17 @@ mod tests {
         assert_eq!(parse_meminfo("nonsense"), Memory::default());
         let most = format!("Buffers: {0} kB\nCached: {0} kB\n", u64::MAX);
         assert_eq!(parse_meminfo(&most).cached_mb, u64::MAX >> 10);
+    }
+
+    #[test]
+    fn each_core_was_busy_or_idle() {
+        let text =
+            "cpu  10 0 20 300 5 0 1 0 0 0\ncpu0 100 50 150 800 200 0 0 0 7 7\ncpu1 1 2\nctxt 5\n";
+        let cores = parse_core_times(text, 100.0);
+        assert_eq!(cores, [CoreTime { index: 0, busy_secs: 3.0, idle_secs: 10.0 }]);
+        let most = format!("cpu0 {0} {0} {0} {0} {0}\n", u64::MAX);
+        assert_eq!(parse_core_times(&most, 100.0)[0].busy_secs, 0.0);
+        assert!(!core_times().is_empty());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod pow;
 mod probe;
 mod receipt;
 mod run;
+mod top;
 mod why;
 
 /// The work could not be done.
@@ -81,6 +82,9 @@ struct Flags {
     /// Use of GPUs: auto, gpu, cpu
     #[arg(long, value_name = "MODE", global = true)]
     accel_mode: Option<String>,
+    /// Tell about the node at this address of this machine, too: 127.0.0.1:9480, unix:/path
+    #[arg(long, value_name = "ADDRESS", visible_alias = "health-addr", global = true)]
+    listen: Option<String>,
     /// The least important log lines that are written
     #[arg(long, value_name = "LEVEL", global = true)]
     log_level: Option<LogLevel>,
@@ -105,6 +109,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Watch a running node: slots, jobs, mining, earnings
+    Top(top::Top),
     /// Say why a running node mines, or does not, and takes jobs, or does not
     Why(why::Why),
     /// Show or change a running node's rules: pause, resume, set cpu_pct=50
@@ -154,12 +160,13 @@ enum Command {
 
 impl Flags {
     fn places(&self) -> Places {
-        let given: [(&'static str, &'static str, Option<String>); 7] = [
+        let given: [(&'static str, &'static str, Option<String>); 8] = [
             ("coordinator.base_url", "--coord-url", self.coord_url.clone()),
             ("node_id", "--node-id", self.node_id.clone()),
             ("wallet", "--wallet", self.wallet.clone()),
             ("workspace.root", "--work-dir", self.work_dir.clone()),
             ("accel_mode", "--accel-mode", self.accel_mode.clone()),
+            ("listen.address", "--listen", self.listen.clone()),
             ("logging.level", "--log-level", self.log_level.map(word)),
             ("logging.format", "--log-format", self.log_format.map(word)),
         ];
@@ -217,6 +224,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.main(&flags),
         Command::Probe { json } => probe::main(&flags, json),
         Command::Doctor { json } => crate::doctor::main(flags.load(), json),
+        Command::Top(top) => top.main(&flags),
         Command::Why(why) => why.main(&flags),
         Command::Ctl(ctl) => ctl.main(&flags),
         Command::Config(command) => command.main(&flags),

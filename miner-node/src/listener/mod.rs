@@ -14,14 +14,16 @@ use tracing::{info, warn};
 
 mod connections;
 mod guard;
+mod machine;
 mod metrics;
 mod routes;
 mod socket;
 mod view;
 
 pub use guard::Access;
+pub use machine::Machine;
 pub use routes::router;
-pub use view::{View, Work};
+pub use view::{Coordination, HeldJob, View, Work};
 
 use crate::config::{Config, ListenAddress, Secret};
 use crate::node::Node;

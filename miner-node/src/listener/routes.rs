@@ -17,6 +17,7 @@ use protocol::error::{ErrorBody, ErrorDetail};
 use serde_json::{Map, Value, json};
 
 use super::guard::{self, Access};
+use super::machine::Machine;
 use super::metrics;
 use super::view::View;
 use crate::node::Node;
@@ -32,6 +33,7 @@ pub fn router(node: Arc<Node>, access: Access) -> Router {
         .route("/metrics", get(metrics))
         .route("/2/summary", get(summary))
         .route("/v1/why", get(why))
+        .route("/v1/status", get(status))
         .route("/v1/controls", get(controls).put(change))
         .fallback(async || Refusal::new(ErrorCode::NotFound, "no such route"))
         .method_not_allowed_fallback(async || {
@@ -47,13 +49,21 @@ pub fn router(node: Arc<Node>, access: Access) -> Router {
 }
 
 async fn healthz(State(node): State<Arc<Node>>) -> Json<Value> {
-    Json(
-        json!({"status": "ok", "node_id": node.identity.node_id, "version": env!("CARGO_PKG_VERSION")}),
-    )
+    let machine = node.machine().await;
+    Json(json!({
+        "status": "ok",
+        "node_id": node.identity.node_id,
+        "version": env!("CARGO_PKG_VERSION"),
+        "running": node.tally.running(),
+        "queued": node.slots.waiting(),
+        "cpu_load": machine.as_ref().map(|machine| machine.cpu_load),
+        // In MiB; unknown is nothing, and not 0.
+        "vram_free": machine.as_ref().and_then(Machine::vram_free_mb),
+    }))
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = metrics::text(&View::of(&node));
+    let text = metrics::text(&View::whole(&node).await);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -74,6 +84,11 @@ async fn summary(State(node): State<Arc<Node>>) -> Result<Json<Value>, Refusal> 
 
 async fn why(State(node): State<Arc<Node>>) -> Json<View> {
     Json(View::of(&node))
+}
+
+/// The same, with a look at the machine.
+async fn status(State(node): State<Arc<Node>>) -> Json<View> {
+    Json(View::whole(&node).await)
 }
 
 async fn controls(State(node): State<Arc<Node>>) -> Json<Map<String, Value>> {

@@ -70,6 +70,7 @@ pub async fn tick(node: &Arc<Node>, backoff: &mut Backoff) -> Duration {
             jittered(pause, node.config.heartbeat.jitter_pct, node.random_u32())
         }
         Err(error) => {
+            node.tally.unheard();
             let least = match error.remedy() {
                 Remedy::Owner => {
                     node.complain(&error);
@@ -103,6 +104,7 @@ async fn beat(node: &Arc<Node>) -> Result<HeartbeatReply, CallError> {
     let heartbeat = heartbeat(node).await;
     let reply = node.coordinator.heartbeat(&heartbeat).await?;
     node.heed_clock(reply.server_time);
+    node.tally.heard(node.now());
     node.leases.stop(&reply.cancel_jobs, &heartbeat.active_jobs, StopReason::Canceled);
     node.standing.send_if_modified(|standing| {
         let changed = standing.drained != reply.drain;

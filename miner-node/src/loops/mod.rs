@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::select_all;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ pub mod idle_miner;
 pub mod janitor;
 pub mod reporter;
 pub mod servers;
+pub mod tally;
 pub mod worker;
 
 use crate::facts::Observer;
@@ -98,7 +101,9 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         let sharing = Arc::clone(&node.sharing);
         let observer = Observer::of_machine().driving(&node.config.mining);
         let miner = tokio::spawn(idle_miner::run(sharing, observer, end.clone()));
-        return alone(miner, listener, &end).await;
+        let counting = tokio::spawn(tally::run(node, end.clone()));
+        return alone([("idle miner", miner), ("listener", listener), ("tally", counting)], &end)
+            .await;
     }
     if options.once && node.capabilities().runners.is_empty() {
         return Err(NodeError::NothingToOffer("no runner passed its probe".to_owned()));
@@ -115,6 +120,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     let observer = Observer::of_machine().driving(&node.config.mining);
     let mut miner = tokio::spawn(idle_miner::run(sharing, observer, end.clone()));
     let mut listener = tokio::spawn(listener::run(Arc::clone(&node), end.clone()));
+    let mut counting = tokio::spawn(tally::run(Arc::clone(&node), end.clone()));
     let worker = worker::run(Arc::clone(&node), crew, options.once, stop.clone());
     let mut worker = tokio::spawn(worker);
     let outcome = tokio::select! {
@@ -125,6 +131,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         _ = &mut servers => return Err(NodeError::LoopEnded("servers")),
         _ = &mut listener => return Err(NodeError::LoopEnded("listener")),
         _ = &mut miner => return Err(NodeError::LoopEnded("idle miner")),
+        _ = &mut counting => return Err(NodeError::LoopEnded("tally")),
     };
     deliver_the_rest(&node, &stop).await;
     end.cancel();
@@ -135,6 +142,7 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
         ("servers", servers.await),
         ("idle miner", miner.await),
         ("listener", listener.await),
+        ("tally", counting.await),
     ] {
         ended.map_err(|_| NodeError::LoopEnded(name))?;
     }
@@ -142,20 +150,28 @@ pub async fn run(node: Arc<Node>, options: Options, stop: Stop) -> Result<Outcom
     Ok(outcome)
 }
 
-/// Sees to both loops of a node without a coordinator until `end`.
-async fn alone(
-    mut miner: JoinHandle<()>,
-    mut listener: JoinHandle<()>,
+/// Sees to the loops of a node without a coordinator until `end`.
+async fn alone<const N: usize>(
+    mut loops: [(&'static str, JoinHandle<()>); N],
     end: &CancellationToken,
 ) -> Result<Outcome, NodeError> {
-    tokio::select! {
-        biased;
-        () = end.cancelled() => {}
-        _ = &mut miner => return Err(NodeError::LoopEnded("idle miner")),
-        _ = &mut listener => return Err(NodeError::LoopEnded("listener")),
+    let early = {
+        let handles = loops.iter_mut().map(|(name, handle)| {
+            let name = *name;
+            handle.map(move |_| name)
+        });
+        tokio::select! {
+            biased;
+            () = end.cancelled() => None,
+            (name, ..) = select_all(handles) => Some(name),
+        }
+    };
+    if let Some(name) = early {
+        return Err(NodeError::LoopEnded(name));
     }
-    miner.await.map_err(|_| NodeError::LoopEnded("idle miner"))?;
-    listener.await.map_err(|_| NodeError::LoopEnded("listener"))?;
+    for (name, handle) in loops {
+        handle.await.map_err(|_| NodeError::LoopEnded(name))?;
+    }
     Ok(Outcome::Good)
 }
 
@@ -188,12 +204,12 @@ mod tests {
         let end = CancellationToken::new();
         let until = |end: &CancellationToken| tokio::spawn(end.clone().cancelled_owned());
         let ended = || tokio::spawn(async {});
-        let outcome = alone(ended(), until(&end), &end).await;
-        assert!(matches!(outcome, Err(NodeError::LoopEnded("idle miner"))), "{outcome:?}");
-        let outcome = alone(until(&end), ended(), &end).await;
-        assert!(matches!(outcome, Err(NodeError::LoopEnded("listener"))), "{outcome:?}");
-        let (miner, listener) = (until(&end), until(&end));
+        let outcome = alone([("a", ended()), ("b", until(&end))], &end).await;
+        assert!(matches!(outcome, Err(NodeError::LoopEnded("a"))), "{outcome:?}");
+        let outcome = alone([("a", until(&end)), ("b", ended())], &end).await;
+        assert!(matches!(outcome, Err(NodeError::LoopEnded("b"))), "{outcome:?}");
+        let both = [("a", until(&end)), ("b", until(&end))];
         end.cancel();
-        assert_eq!(alone(miner, listener, &end).await.unwrap(), Outcome::Good);
+        assert_eq!(alone(both, &end).await.unwrap(), Outcome::Good);
     }
 }

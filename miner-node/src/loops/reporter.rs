@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use protocol::miner::Fail;
-use protocol::{FailureCode, Receipt, Units};
+use protocol::proof::Credited;
+use protocol::{FailureCode, Units};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -14,6 +15,7 @@ use crate::coordinator::{CallError, Remedy};
 use crate::node::Node;
 use crate::outbox::{Body, Delivery, Report, Settled};
 use crate::receipts;
+use crate::tally::Outcome;
 use crate::workdir::{Phase, write_json};
 
 /// Pause after a refusal that only the owner can put right.
@@ -48,7 +50,7 @@ async fn deliver(node: &Node, delivery: &Delivery) {
     let answer = match &report.body {
         Body::Proof(proof) => {
             let credited = node.coordinator.proof(proof, &report.idempotency_key).await;
-            credited.map(|credited| Some(credited.receipt))
+            credited.map(|credited| Some(Box::new(credited)))
         }
         Body::Fail(fail) => {
             let key = &report.idempotency_key;
@@ -56,13 +58,15 @@ async fn deliver(node: &Node, delivery: &Delivery) {
         }
     };
     match answer {
-        Ok(Some(receipt)) => credited(node, delivery, &receipt),
+        Ok(Some(answer)) => credited(node, delivery, &answer),
         Ok(None) => settle(node, delivery, Settled::Failed),
         Err(error) => heed(node, delivery, &error),
     }
 }
 
-fn credited(node: &Node, delivery: &Delivery, receipt: &Receipt) {
+fn credited(node: &Node, delivery: &Delivery, answer: &Credited) {
+    let receipt = &answer.receipt;
+    node.tally.earned(answer.credited, answer.balance);
     if let Err(error) = write_json(&delivery.dir.receipt_file(), receipt) {
         warn!(event = "receipt_lost", job_id = %delivery.report.job_id, "receipt not kept: {error}");
     }
@@ -78,6 +82,11 @@ fn credited(node: &Node, delivery: &Delivery, receipt: &Receipt) {
 fn settle(node: &Node, delivery: &Delivery, settled: Settled) {
     let report = &delivery.report;
     let Some(waiting) = node.outbox.settle(report) else { return };
+    node.tally.ended(match &settled {
+        Settled::Credited => Outcome::Completed,
+        Settled::Failed => Outcome::Failed,
+        Settled::Refused(_) => Outcome::Lost,
+    });
     let (phase, why) = match (&settled, &report.body) {
         (Settled::Credited, _) => (Phase::Done, None),
         (Settled::Failed, Body::Fail(fail)) => (Phase::Failed, fail.error_message.clone()),

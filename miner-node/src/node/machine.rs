@@ -10,6 +10,7 @@ use tracing::info;
 use super::start::complain_of_server;
 use super::{Node, blocking};
 use crate::capabilities::{GpuDevice, miner_capabilities};
+use crate::listener::Machine;
 use crate::runners::Ceilings;
 use crate::sandbox::VramMeter;
 
@@ -87,6 +88,14 @@ impl Node {
             sensors.lock().unwrap_or_else(PoisonError::into_inner).load(&root)
         };
         tokio::task::spawn_blocking(load).await.unwrap_or_default()
+    }
+
+    /// How busy the machine is at this moment, for those who ask.
+    pub async fn machine(&self) -> Option<Machine> {
+        let (sensors, root) = (Arc::clone(&self.sensors), self.workspace.root().to_owned());
+        let look =
+            move || Machine::now(&sensors.lock().unwrap_or_else(PoisonError::into_inner), &root);
+        tokio::task::spawn_blocking(look).await.ok()
     }
 
     /// How busy the busiest GPU is, in per cent; `None` where no job reaches one. May start a

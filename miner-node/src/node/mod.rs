@@ -34,6 +34,7 @@ use crate::runners::{Offer, Runners};
 use crate::sandbox::Sandbox;
 use crate::sharing::Sharing;
 use crate::slots::Slots;
+use crate::tally::Tally;
 use crate::workdir::{Workspace, WorkspaceError};
 use complaints::Told;
 use start::{complain_of_server, isolate, try_runners};
@@ -101,6 +102,8 @@ pub struct Node {
     pub leases: Leases,
     /// What it has to report.
     pub outbox: Outbox,
+    /// What it has done in all its lives.
+    pub tally: Tally,
     /// What its owner may want to prove later.
     pub audit: Audit,
     /// Whether the coordinator knows it and lets it work.
@@ -199,8 +202,10 @@ impl Node {
         let gpus = offered_gpus(&probe, &offer).cloned().collect();
         let audit = Audit::new(config.state_dir());
         audit.started(clock::now(), &config, &identity);
+        let tally = Tally::open(config.state_dir());
         Ok(Arc::new(Self {
             audit,
+            tally,
             config,
             identity,
             coordinator,
