@@ -82,6 +82,9 @@ fn describe() {
     describe_histogram!("aitbc_batch_seconds", "Time of a batch to its commit, by corridor");
     describe_counter!("aitbc_leases_lapsed_total", "Leases that were not renewed in time");
     describe_counter!("aitbc_jobs_expired_total", "Jobs that nobody took in time");
+    // There from the start on: else the first one of each would be no increase.
+    metrics::counter!("aitbc_leases_lapsed_total").increment(0);
+    metrics::counter!("aitbc_jobs_expired_total").increment(0);
     describe_gauge!("aitbc_http_requests_at_work", "Requests without reply yet, long-polls too");
     describe_gauge!("aitbc_jobs_live", "Jobs that have not ended, by state");
     describe_gauge!("aitbc_miners_online", "Miners that this replica heard of lately");
