@@ -40,7 +40,7 @@ pub(super) fn draw(
     frame.render_widget(last, areas[areas.len() - 1]);
 }
 
-/// Jobs may be many: they give way first, down to one.
+/// Jobs may be many: they give way first.
 fn height(part: &Part) -> Constraint {
     let rows = u16::try_from(part.lines.len().max(1) + BORDER).unwrap_or(u16::MAX);
     match part.title {
