@@ -10,6 +10,8 @@ use mining::randomx::{Cache, Machine, Mode};
 use mining::work::MONERO_NONCE_AT;
 use mining::{Hasher, NonceRange, Share, Target, Work};
 
+use crate::mined::LOOK;
+
 /// Longer than anything takes, even on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,7 +35,7 @@ pub(crate) fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE);
-        thread::yield_now();
+        thread::sleep(LOOK);
     }
 }
 

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Framed, LinesCodec};
 
 use crate::client::{TIMING, settings};
@@ -23,9 +22,14 @@ use crate::test_pool::keeper::{Opinion, Report, Rules, keep};
 use crate::test_pool::verify::Verifier;
 use crate::test_pool::{PATIENCE, TestPool};
 
+/// Pause between two looks at the engine: it needs the processors.
+pub const LOOK: Duration = Duration::from_millis(5);
+
 /// The native engine, with two threads and no dataset.
 pub fn engine(settings: Settings) -> Native {
-    let light = native::Settings { threads: Some(2), light: true, ..Default::default() };
+    // Not as it usually is: machines that run tests are busy, and the idle get nothing.
+    let priority = native::Priority::Normal;
+    let light = native::Settings { threads: Some(2), light: true, priority, ..Default::default() };
     let quiet = Arc::new(|_: &Notice| {});
     let engine =
         Native::with_pools(light, quiet, vec![settings], TIMING, 1, &Handle::current()).unwrap();
@@ -44,7 +48,7 @@ pub async fn settled(engine: &Native) -> Shares {
             return shares;
         }
         assert!(begun.elapsed() < PATIENCE, "{shares:?}");
-        yield_now().await;
+        sleep(LOOK).await;
     }
 }
 

@@ -10,10 +10,10 @@ use mining::randomx::{Cache, Machine, Mode};
 use mining::{NonceRange, Target, Work};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::client::{Client, TIMING, settings};
-use crate::mined::{engine, settled};
+use crate::mined::{LOOK, engine, settled};
 use crate::test_pool::PATIENCE;
 
 /// A wallet that Monero's own tests use.
@@ -154,7 +154,7 @@ async fn the_engine_mines_for_a_real_daemon() {
     let begun = Instant::now();
     while engine.status().shares.accepted < 2 {
         assert!(begun.elapsed() < PATIENCE * 2, "{:?}", engine.status());
-        yield_now().await;
+        sleep(LOOK).await;
     }
     let shares = settled(&engine).await;
     assert_eq!((shares.rejected, shares.lost), (0, 0), "{shares:?}");

@@ -12,6 +12,8 @@ use mining::randomx::{Cache, Machine, Mode};
 use mining::work::MONERO_NONCE_AT;
 use mining::{Algorithm, NonceRange, Notice, Target, Work};
 
+use crate::mined::LOOK;
+
 /// Longer than anything takes, even on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -115,7 +117,7 @@ fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE);
-        thread::yield_now();
+        thread::sleep(LOOK);
     }
 }
 

@@ -16,6 +16,8 @@ use mining::xmrig::{Program, Which, Xmrig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::mined::LOOK;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -157,7 +159,7 @@ fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE);
-        thread::yield_now();
+        thread::sleep(LOOK);
     }
 }
 
