@@ -17,14 +17,14 @@ const STEPS: usize = Variant::ALL.len() * RUNS * WIDTHS.len();
 /// The measurement of [`Plan::tuned`], in small steps: whoever measures can be stopped between two.
 ///
 /// ```
-/// use ghostrider::cryptonight::{Kernel, Variant};
+/// use ghostrider::cryptonight::Kernel;
 /// use ghostrider::{Scratchpad, Tuning};
 ///
 /// let mut scratchpad = Scratchpad::new(1 << 20);
 /// let mut tuning = Tuning::new(Kernel::best());
 /// while tuning.step(scratchpad.blocks()) {}
-/// // More than four do not fit.
-/// assert!(tuning.plan().width(Variant::Turtle) <= 4);
+/// // What does not fit is not chosen.
+/// assert!(tuning.plan().scratchpad_bytes() <= scratchpad.size_bytes());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tuning {
