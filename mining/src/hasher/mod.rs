@@ -56,7 +56,7 @@ pub enum Event {
     /// It cannot work: its scratchpad's memory cannot be had. Told once per source; it tries again
     /// from time to time.
     OutOfMemory(OutOfMemory),
-    /// The work is none for what it hashes with.
+    /// The work is none for what it hashes with. Each lane tells it once per work and source.
     BadWork {
         /// The number of the task.
         task: u64,

@@ -35,7 +35,7 @@ pub(super) struct Worker<'a> {
     begun: Option<u32>,
     /// The numbers of the nonces of the batch that is begun.
     batch: Range<u64>,
-    /// Whether it is still to be told when this work comes to its end.
+    /// Whether it is still to be told when this work comes to its end, or that it is none.
     untold: bool,
     /// Whether it told that there is no scratchpad for this source.
     complained: bool,
@@ -117,6 +117,7 @@ impl<'a> Worker<'a> {
         if !same_source(task.source.as_ref(), self.task.source.as_ref()) {
             self.equip_with(None);
             self.complained = false;
+            self.untold = true;
             self.lane.lacks.store(false, Ordering::Release);
         }
         // The hash that is begun belongs to the task before; it is replaced by the next one.
@@ -226,8 +227,11 @@ impl<'a> Worker<'a> {
         let Some(work) = &self.task.work else { return false };
         let task = self.task.number;
         let Ok(header) = Header::try_from(work.blob()) else {
-            let why = BadWork::NoHeader(work.blob().len());
-            (self.tell)(Event::BadWork { task, why });
+            // Once: whatever wakes this lane brings it here again.
+            if std::mem::take(&mut self.untold) {
+                let why = BadWork::NoHeader(work.blob().len());
+                (self.tell)(Event::BadWork { task, why });
+            }
             return false;
         };
         if self.batch.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use ghostrider::cryptonight::{Kernel, Variant};
 use ghostrider::{Header, Plan, VariantSet};
@@ -152,6 +153,11 @@ fn what_is_no_header_is_refused() {
     hasher.set_running(1);
     let refused = events.recv_timeout(PATIENCE).unwrap();
     assert_eq!(refused, Event::BadWork { task, why: BadWork::NoHeader(76) });
+    // It is told once, however often the lane is woken.
+    for _ in 0..10_000 {
+        hasher.set_running(1);
+        thread::yield_now();
+    }
     hasher.set_work(Some(work(NonceRange::ALL)));
     next_share(&events);
 }
