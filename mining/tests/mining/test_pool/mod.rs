@@ -26,6 +26,8 @@ use tokio_util::codec::{Framed, LinesCodec};
 
 pub mod jobs;
 pub mod keeper;
+#[path = "../../../../ghostrider/tests/sphlib/mod.rs"]
+mod sphlib;
 pub mod verify;
 
 /// Longer than anything takes, even on a machine that is busy with other things.

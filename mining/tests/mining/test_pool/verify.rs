@@ -1,8 +1,10 @@
 //! Every hash once more, on a path that the miner does not take.
 
 use ghostrider::cryptonight::Kernel;
-use ghostrider::{Hasher, Plan};
+use ghostrider::{Rotation, Scratchpad};
 use mining::randomx::{Cache, Machine, Mode};
+
+use super::sphlib;
 
 /// What hashes are computed with again. One seed of RandomX at a time.
 #[derive(Default)]
@@ -22,8 +24,22 @@ impl Verifier {
         self.randomx.as_mut().unwrap().1.hash(input)
     }
 
-    /// GhostRider, one at a time and without AES instructions.
+    /// GhostRider, put together from the cores in C and the CryptoNights without AES instructions.
     pub fn ghostrider(header: &[u8; 80]) -> [u8; 32] {
-        Hasher::with_plan(Plan::new(Kernel::PORTABLE)).hash(header)
+        let Rotation { cores, variants } = Rotation::of(header);
+        let mut message = header.to_vec();
+        let mut output = [0; 32];
+        for (cores, variant) in cores.chunks(5).zip(variants) {
+            for core in cores {
+                message = sphlib::of(*core)(&message).to_vec();
+            }
+            let mut scratchpad = Scratchpad::new(variant.scratchpad_bytes());
+            let (inputs, outputs) = ([&message[..]], std::slice::from_mut(&mut output));
+            Kernel::PORTABLE.hash(variant, &inputs, scratchpad.blocks(), outputs);
+            // The next five get 64 bytes, too.
+            message[..32].copy_from_slice(&output);
+            message[32..].fill(0);
+        }
+        output
     }
 }
