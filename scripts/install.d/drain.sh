@@ -5,11 +5,17 @@
 # drain_node PROGRAM SECONDS: no job is taken any more, and those that run end, or the time is over.
 # A pause ends by itself: if whoever drains dies, the node works again soon.
 drain_node() {
-    local program=$1 seconds=$2 deadline=$((SECONDS + $2)) held
+    local program=$1 seconds=$2 deadline=$((SECONDS + $2)) answer held
     is_paused "$program" || "$program" ctl pause "$((seconds + 300))s" >/dev/null 2>&1 || return 0
     while ((SECONDS < deadline)); do
-        held=$("$program" why --json 2>/dev/null | sed -n 's/.*"held": \([0-9]*\).*/\1/p')
-        [[ ${held:-0} != 0 ]] || return 0
+        answer=$("$program" why --json 2>/dev/null) || answer=
+        if [[ -n $answer ]]; then
+            held=$(sed -n 's/.*"held": \([0-9]*\).*/\1/p' <<<"$answer")
+            [[ ${held:-0} != 0 ]] || return 0
+        elif ! systemctl -q is-active aitbc-miner.service; then
+            # It has ended meanwhile. One that lives but does not answer may be at work.
+            return 0
+        fi
         sleep 1
     done
     echo "[WARN] jobs still run after $seconds s: they get shutdown.grace_s, then they go back"
