@@ -50,27 +50,36 @@ make_user() {
 }
 
 SYSCTL=/etc/sysctl.d/60-aitbc-miner.conf
+# RandomX: 2080 MiB of dataset and 256 MiB of cache, twice where the next seed is prepared, and 64 MiB
+# of scratchpads, in pages of 2 MiB. The node asks for as much: SURPLUS_BYTES.
+HUGE_PAGES=$(((2 * (2080 + 256) + 64) / 2))
+PERMITTED=/proc/sys/vm/nr_overcommit_hugepages
 
 # Never without being asked: by the option, or by an answer at a terminal.
 set_up_mining() {
     local answer
     if [[ $MINING == ask && -t 0 && -t 1 && $DRY == no && ! -e $ROOT_DIR$SYSCTL ]] && is_live; then
-        read -r -p "Permit 2.5 GiB of huge pages, for mining? They are taken while it mines. [y/N] " answer
+        read -r -p "Permit 4.6 GiB of huge pages, for mining? They are taken while it mines. [y/N] " answer
         [[ ${answer,,} != y* ]] || MINING=yes
     fi
     [[ $MINING == yes ]] || return 0
-    CHANGED=no
-    # RandomX: 2080 MiB of dataset, 256 MiB of cache, 2 MiB a thread.
-    put_text 0644 "$SYSCTL" <<-'CONF'
-		# Huge pages that the kernel may put together for the miner's `mining.pages: surplus`. Nothing is
+    # More than that is the owner's own setting.
+    if is_live && [[ ! -e $ROOT_DIR$SYSCTL ]] && are_permitted; then
+        report "as many huge pages are permitted already"
+        return
+    fi
+    put_text 0644 "$SYSCTL" <<-CONF
+		# Huge pages that the kernel may put together for the miner's \`mining.pages: surplus\`. Nothing is
 		# reserved by it.
-		vm.nr_overcommit_hugepages = 1250
+		vm.nr_overcommit_hugepages = $HUGE_PAGES
 	CONF
-    if [[ $CHANGED == yes ]] && is_live; then
-        act sysctl -q -p "$SYSCTL" || warn "huge pages cannot be permitted now; at the next boot they are"
+    if is_live && ! are_permitted; then
+        act sysctl -q -p "$ROOT_DIR$SYSCTL" || warn "huge pages cannot be permitted now; at the next boot they are"
     fi
     report "huge pages are permitted; set mining.enabled, mining.pools and mining.pages: surplus in /etc/aitbc/miner.yaml"
 }
+
+are_permitted() { (($(cat "$PERMITTED" 2>/dev/null || echo 0) >= HUGE_PAGES)); }
 
 # For Python jobs of the owner's. Best effort: nothing else depends on it.
 set_up_torch() {
