@@ -20,8 +20,10 @@ install_packages() {
     done
     ((${#missing[@]})) || return 0
     info "installing packages: ${missing[*]}"
-    act env DEBIAN_FRONTEND=noninteractive apt-get -q update
-    act env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
+    # Whatever a fresh machine is at with apt may end first; old lists may be good enough.
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    act "${apt[@]}" update || warn "the lists of packages could not be brought up to date"
+    act "${apt[@]}" -y --no-install-recommends install "${missing[@]}"
 }
 
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; }
