@@ -33,6 +33,8 @@ as_root_or_staged() {
 # put MODE FILE PLACE: a file of that mode, written whole or not at all, and only where it differs.
 # Sets CHANGED to yes where it did.
 export CHANGED=no
+# Whether a service that is at work already has to be started again for what was changed.
+export RESTART=no
 put() {
     local mode=$1 file=$2 place=$ROOT_DIR$3
     if [[ ! -L $place ]] && cmp -s "$file" "$place" && [[ $(stat -c %a "$place") == "${mode#0}" ]]; then
@@ -66,18 +68,28 @@ folder() {
     [[ -d $ROOT_DIR$2 ]] || act install -d -m "$1" "$ROOT_DIR$2"
 }
 
-# link PLACE TARGET
+# link PLACE TARGET: what the owner has under that name is kept beside it.
 link() {
-    [[ $(readlink "$ROOT_DIR$1") != "$2" ]] || return 0
+    local place=$ROOT_DIR$1
+    [[ $(readlink "$place") != "$2" ]] || return 0
     folder 0755 "$(dirname "$1")"
-    act ln -sfn "$2" "$ROOT_DIR$1"
+    if [[ -e $place || -L $place ]]; then
+        warn "$place was there: it is $place.before now"
+        act mv --backup=numbered -T "$place" "$place.before"
+    fi
+    act ln -sn "$2" "$place"
 }
 
-# drop PLACE ...: removes files, links and whole directories of ours.
+# drop PLACE ...: removes files, links and whole directories of ours. Sets CHANGED to yes where there
+# were any.
 drop() {
     local place
     for place in "$@"; do
         [[ -e $ROOT_DIR$place || -L $ROOT_DIR$place ]] || continue
+        CHANGED=yes
         act rm -rf --one-file-system "$ROOT_DIR${place:?}"
     done
 }
+
+# drop_link PLACE TARGET: only where it is the link that we have made.
+drop_link() { [[ $(readlink "$ROOT_DIR$1") != "$2" ]] || drop "$1"; }
