@@ -13,6 +13,8 @@ LOG=/var/log/aitbc-miner.log
 STATE=/var/lib/aitbc/miner
 UNIT_BEFORE=$HOME_DIR/etc/systemd/aitbc-miner.service.previous
 UNIT=/etc/systemd/system/aitbc-miner.service
+WORK_DROPIN=$UNIT.d/work-dir.conf
+TMPFILES=/etc/tmpfiles.d/aitbc-miner.conf
 # Where the boot guide has its scripts.
 GUIDE=/root/scripts/aitbc-miner
 
@@ -99,27 +101,65 @@ place_service() {
 
 # What WORK_DIR in miner.conf says, if it is plain.
 configured_work() {
+    local work
     [[ -e $ROOT_DIR$CONF ]] || return 0
-    sed -nE 's/^WORK_DIR=["'\'']?(\/[A-Za-z0-9._/-]+)["'\'']?[[:space:]]*(#.*)?$/\1/p' "$ROOT_DIR$CONF" | tail -n 1
+    work=$(sed -nE 's/^WORK_DIR=["'\'']?(\/[A-Za-z0-9._/-]+)["'\'']?[[:space:]]*(#.*)?$/\1/p' "$ROOT_DIR$CONF" | tail -n 1)
+    [[ -z $work ]] || realpath -ms "$work"
 }
 
 # The service may write into its state directory only; a WORK_DIR elsewhere (the boot guide's is below
 # /tmp) has to be opened for it.
 work_directory() {
-    local place=$UNIT.d/work-dir.conf work
+    local work kind
     work=$(configured_work)
-    if [[ -z $work || $work == "$STATE" || $work == "$STATE"/* ]]; then
-        drop "$place"
-        return
+    kind=$(kind_of_work "$work")
+    [[ $kind == volatile ]] || drop "$TMPFILES"
+    case $kind in
+        own) ;;
+        shared) warn "WORK_DIR $work is no directory of the miner's alone: take one below it, or $STATE" ;;
+        hidden) warn "WORK_DIR $work is hidden from the service (ProtectHome=): take another, such as $STATE" ;;
+        *)
+            # A service with a /tmp of its own would lose it at each stop.
+            put_text 0644 "$WORK_DROPIN" <<-CONF
+				[Service]
+				ReadWritePaths=-$work
+				$([[ $kind != volatile ]] || echo PrivateTmp=no)
+			CONF
+            "make_${kind}_work" "$work"
+            return
+            ;;
+    esac
+    drop "$WORK_DROPIN"
+}
+
+kind_of_work() {
+    case $1 in
+        "" | "$STATE" | "$STATE"/*) echo own ;;
+        / | /tmp | /var/tmp | /etc | /usr | /var | /var/lib | /opt | /run | /srv | /mnt | /media) echo shared ;;
+        /boot | /boot/* | /dev | /dev/* | /proc | /proc/* | /sys | /sys/*) echo shared ;;
+        /home | /home/* | /root | /root/* | /run/user | /run/user/*) echo hidden ;;
+        /tmp/* | "/var/tmp"/*) echo volatile ;;
+        *) echo lasting ;;
+    esac
+}
+
+# Made again at each boot, before the service, and kept from what clears /tmp of old files.
+make_volatile_work() {
+    put_text 0644 "$TMPFILES" <<<"d $1 0700 aitbc-miner aitbc-miner -"
+    [[ $1 != /tmp/* ]] || warn "WORK_DIR $1 does not outlive a reboot, nor does the signing key in it: better $STATE"
+    if has_systemd; then
+        act systemd-tmpfiles --create "$TMPFILES" || warn "$1 cannot be made for the service"
+    elif is_live; then
+        make_lasting_work "$1"
     fi
-    # A service with a /tmp of its own would lose it at each stop.
-    put_text 0644 "$place" <<-CONF
-		[Service]
-		ReadWritePaths=-$work
-		$([[ ! $work =~ ^/(var/)?tmp/ ]] || echo PrivateTmp=no)
-	CONF
-    [[ $work != /tmp/* ]] || warn "WORK_DIR $work does not outlive a reboot: better $STATE"
-    if is_live && [[ ! -d $work ]]; then
-        act install -d -m 0700 -o aitbc-miner -g aitbc-miner "$work"
+}
+
+# What is there already, with something in it, may be somebody else's, too.
+make_lasting_work() {
+    is_live || return 0
+    if [[ ! -e $1 || -n $(find "$1" -maxdepth 0 -type d -user root -empty) ]]; then
+        act install -d -m 0700 -o aitbc-miner -g aitbc-miner "$1"
+    elif [[ $(stat -c %U "$1") != aitbc-miner ]]; then
+        warn "WORK_DIR $1 is not aitbc-miner's: chown -R aitbc-miner: $1"
     fi
 }
