@@ -22,6 +22,8 @@
 #   --help
 
 set -euo pipefail
+# Whatever root's own is: the service has to read what is put there for it.
+umask 022
 
 HERE=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 # What useradd and others are in, which an ordinary root's shell may lack.

@@ -63,12 +63,13 @@ place_configuration() {
         first_conf | put_text 0600 "$CONF"
         report "Wrote $CONF"
     fi
+    CHANGED=no
     [[ -z $KEY_FILE ]] || put 0600 "$KEY_FILE" "$KEY"
+    [[ $CHANGED == no ]] || RESTART=yes
     if [[ ! -e $ROOT_DIR$LOG ]]; then
         folder 0755 /var/log
         put_text 0600 "$LOG" </dev/null
     fi
-    CHANGED=no
 }
 
 first_conf() {
@@ -87,16 +88,23 @@ is_configured() {
         { [[ -s $ROOT_DIR$KEY ]] && ! grep -qE '^(COORD_URL|WALLET_ADDR)=.*(example\.net|REPLACE_)' "$ROOT_DIR$CONF"; }
 }
 
+# Whether the program that is installed, if any, is the one to install.
+is_in_place() {
+    [[ $NEW -ef $ROOT_DIR$PROGRAM ]] || cmp -s "$NEW" "$ROOT_DIR$PROGRAM"
+}
+
 place_service() {
-    # For the way back, see upgrade.sh.
-    if [[ -e $ROOT_DIR$UNIT ]] && ! cmp -s "$HERE/etc/systemd/aitbc-miner.service" "$ROOT_DIR$UNIT"; then
+    # For the way back, see upgrade.sh: the unit that is in force with the program before.
+    if [[ -e $ROOT_DIR$UNIT ]] && ! is_in_place; then
         put 0644 "$ROOT_DIR$UNIT" "$UNIT_BEFORE"
     fi
+    put 0644 "$HERE/etc/logrotate.d/aitbc-miner" /etc/logrotate.d/aitbc-miner
     CHANGED=no
     put 0644 "$HERE/etc/systemd/aitbc-miner.service" "$UNIT"
     work_directory
-    put 0644 "$HERE/etc/logrotate.d/aitbc-miner" /etc/logrotate.d/aitbc-miner
-    [[ $CHANGED == no ]] || ! has_systemd || act systemctl daemon-reload
+    [[ $CHANGED == yes ]] || return 0
+    export RESTART=yes
+    ! has_systemd || act systemctl daemon-reload
 }
 
 # What WORK_DIR in miner.conf says, if it is plain.

@@ -2,7 +2,8 @@
 # How install_miner.sh starts the service, and puts a new program in place of one that is at work: what
 # runs may end first, and a program that does not become healthy goes again. To be sourced.
 
-# How long a program may take until it is healthy, in seconds. A machine that is emulated needs more.
+# How long a program may take until it is healthy, in seconds; what systemd still lets it take to start
+# is not counted. A machine that is emulated needs more.
 HEALTH_SECS=${AITBC_HEALTH_SECS:-60}
 
 # shellcheck source=scripts/install.d/drain.sh
@@ -10,76 +11,94 @@ source "$HERE/scripts/install.d/drain.sh"
 
 start_or_upgrade() {
     # shellcheck disable=SC2153  # it is in files.sh
-    local old=$ROOT_DIR$PROGRAM
-    if [[ $NEW -ef $old ]] || cmp -s "$NEW" "$old"; then
-        start_service
-        return
-    fi
-    if [[ -x $old ]] && has_systemd && systemctl -q is-active aitbc-miner; then
+    if ! is_in_place && [[ -x $ROOT_DIR$PROGRAM ]] && has_systemd && systemctl -q is-active aitbc-miner.service; then
         upgrade
         return
     fi
-    put 0755 "$NEW" "$PROGRAM"
+    is_in_place || put 0755 "$NEW" "$PROGRAM"
     start_service
 }
 
 start_service() {
+    local was_active=no
     if ! has_systemd; then
         ! is_live || info "systemd does not run here: run miner-node run, or boot with systemd"
         return 0
     fi
     act systemctl -q enable aitbc-miner.service
     if [[ $DRY == no ]] && ! is_configured; then
-        info "put address, wallet and key into $CONF, then: systemctl start aitbc-miner.service"
+        info "put address, wallet and key into $CONF, then: systemctl restart aitbc-miner.service"
         return
     fi
-    [[ $START == yes ]] || return 0
-    if ! systemctl -q is-active aitbc-miner; then
-        act systemctl start --no-block aitbc-miner.service
+    ! systemctl -q is-active aitbc-miner.service || was_active=yes
+    # At work may also be what the boot guide has installed, or a program that was replaced since.
+    if [[ $was_active == no || $RESTART == yes ]] || ! is_at_work; then
+        if [[ $START == no ]]; then
+            [[ $was_active == no ]] ||
+                warn "what runs knows nothing of this yet: systemctl restart aitbc-miner.service"
+            return 0
+        fi
+        [[ $was_active == no ]] || wait_for_jobs
+        start_again
         [[ $DRY == yes ]] || is_soon_healthy || die "the miner does not get healthy: see
     systemctl status aitbc-miner; tail $LOG; miner-node doctor"
+        [[ $DRY == yes || $was_active == no ]] || undrain_node "$ROOT_DIR$PROGRAM"
     fi
     report "AITBC miner installed and started"
 }
 
+wait_for_jobs() {
+    info "waiting for jobs to end, $DRAIN s at most"
+    act drain_node "$ROOT_DIR$PROGRAM" "$DRAIN"
+}
+
+# The end is waited for: jobs that still run get their grace, and it is not the new program's time.
+start_again() {
+    act systemctl stop aitbc-miner.service || warn "what runs does not end as it should"
+    # Starts that failed before are not the new program's either. It may not be loaded at all.
+    act systemctl reset-failed aitbc-miner.service 2>/dev/null || true
+    act systemctl start --no-block aitbc-miner.service
+}
+
 upgrade() {
-    local kept=$PROGRAM.previous
-    info "upgrading: waiting for jobs to end, $DRAIN s at most"
-    act drain_node "$PROGRAM" "$DRAIN"
-    act cp -pf "$PROGRAM" "$kept"
+    local program=$ROOT_DIR$PROGRAM
+    wait_for_jobs
+    act cp -pf "$program" "$program.previous"
     put 0755 "$NEW" "$PROGRAM"
-    act systemctl restart --no-block aitbc-miner.service
+    start_again
     [[ $DRY == no ]] || return 0
     if is_soon_healthy; then
-        undrain_node "$PROGRAM"
-        report "AITBC miner upgraded to $("$PROGRAM" --version)"
+        undrain_node "$ROOT_DIR$PROGRAM"
+        report "AITBC miner upgraded to $("$program" --version)"
         return
     fi
     warn "the new program does not get healthy ($HEALTH_SECS s at most): going back to the one before"
-    mv -f "$kept" "$PROGRAM"
-    [[ ! -e $UNIT_BEFORE ]] || put 0644 "$UNIT_BEFORE" "$UNIT"
+    mv -f "$program.previous" "$program"
+    [[ ! -e $ROOT_DIR$UNIT_BEFORE ]] || put 0644 "$ROOT_DIR$UNIT_BEFORE" "$UNIT"
     systemctl daemon-reload
-    systemctl reset-failed aitbc-miner.service || true
-    systemctl restart --no-block aitbc-miner.service
+    start_again
     is_soon_healthy || die "the program before it does not get healthy, either: see
     systemctl status aitbc-miner; tail $LOG; miner-node doctor"
-    undrain_node "$PROGRAM"
+    undrain_node "$ROOT_DIR$PROGRAM"
     die "the upgrade failed and was taken back; the miner works as before"
 }
 
-# Healthy: systemd was told so by the very program that is installed, and it answers.
+shown() { systemctl show -P "$1" aitbc-miner.service; }
+
+# Whether the main process is the very program that is installed.
+is_at_work() { [[ $(readlink "/proc/$(shown MainPID)/exe") == "$ROOT_DIR$PROGRAM" ]]; }
+
+# Healthy: systemd was told so by the program that is installed, and it answers.
 is_soon_healthy() {
-    local deadline=$((SECONDS + HEALTH_SECS)) pid
-    while ((SECONDS < deadline)); do
-        pid=$(systemctl show -P MainPID aitbc-miner)
-        if systemctl -q is-active aitbc-miner &&
-            [[ $(readlink "/proc/$pid/exe") == "$PROGRAM" ]] &&
-            "$PROGRAM" why --json >/dev/null 2>&1; then
+    local deadline=$((SECONDS + HEALTH_SECS))
+    while :; do
+        if systemctl -q is-active aitbc-miner.service && is_at_work && "$ROOT_DIR$PROGRAM" why --json >/dev/null 2>&1; then
             return
         fi
         # It ends as soon as it is started, again and again.
-        (($(systemctl show -P NRestarts aitbc-miner) < 5)) || return 1
+        (($(shown NRestarts) < 5)) || return 1
+        # One that still starts is ended by systemd after TimeoutStartSec, and is in another state then.
+        ((SECONDS < deadline)) || [[ $(shown SubState) == start ]] || return 1
         sleep 1
     done
-    return 1
 }
