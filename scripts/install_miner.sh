@@ -62,7 +62,8 @@ main() {
         return
     fi
     # The package's unit would be hidden by ours, and its upgrades come to nothing.
-    ! is_package || die "the package aitbc-miner is installed: use apt, or remove it first"
+    ! package_is installed || die "the package aitbc-miner is installed: use apt, or remove it first"
+    ! package_is config-files || warn "the package aitbc-miner was removed, but not purged"
     NEW=$(find_binary)
     install_packages
     say_gpu

@@ -2,16 +2,30 @@
 # What install_miner.sh --uninstall takes away, and what only --purge does. To be sourced.
 
 remove() {
-    ! is_package || die "the package aitbc-miner is installed: apt purge aitbc-miner"
-    if has_systemd && systemctl -q is-enabled aitbc-miner.service 2>/dev/null; then
+    if package_is installed; then
+        [[ $PURGE == no ]] || die "the package aitbc-miner is installed: apt purge aitbc-miner"
+        [[ -e $ROOT_DIR$UNIT || -e $ROOT_DIR$HOME_DIR ]] || die "the package aitbc-miner is installed: apt remove aitbc-miner"
+    fi
+    # Also where it is not enabled, and where it is about to be started again.
+    if has_systemd && systemctl cat aitbc-miner.service >/dev/null 2>&1; then
         act systemctl -q disable --now aitbc-miner.service
     fi
-    drop "$UNIT" "$UNIT.d" /etc/logrotate.d/aitbc-miner "$SYSCTL" /usr/local/bin/miner-node \
-        "$GUIDE/install_miner.sh" "$GUIDE/miner.sh" "$HOME_DIR"
-    empty_folder "$GUIDE" /root/scripts
+    drop_link /usr/local/bin/miner-node "$PROGRAM"
+    drop_link "$GUIDE/install_miner.sh" "$HOME_DIR/scripts/install_miner.sh"
+    drop_link "$GUIDE/miner.sh" "$HOME_DIR/scripts/miner.sh"
+    drop "$UNIT" "$WORK_DROPIN" "$TMPFILES" "$SYSCTL" "$HOME_DIR"
+    [[ $PURGE == no ]] || drop "$UNIT.d"
+    # The package has one under the same name.
+    package_is installed || drop /etc/logrotate.d/aitbc-miner
+    empty_folder "$UNIT.d" "$GUIDE" /root/scripts
     if has_systemd; then
         act systemctl daemon-reload
         act systemctl -q reset-failed aitbc-miner.service 2>/dev/null || true
+    fi
+    if package_is installed; then
+        ! has_systemd || act systemctl -q enable aitbc-miner.service
+        report "AITBC miner of the tarball removed; the package's is there: systemctl start aitbc-miner.service"
+        return
     fi
     if [[ $PURGE == no ]]; then
         report "AITBC miner removed; $CONF, $STATE and $LOG are kept: --purge removes them, too"

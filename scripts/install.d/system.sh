@@ -5,8 +5,9 @@
 # wants at hand. The boot guide's git, pciutils, lsb-release, coreutils and pip are not used.
 PACKAGES=(bubblewrap ca-certificates curl jq logrotate procps python3)
 
-is_package() {
-    is_live && [[ $(dpkg-query -W -f '${db:Status-Status}' aitbc-miner 2>/dev/null) == installed ]]
+# package_is STATE: installed, config-files (removed, not purged), as dpkg says.
+package_is() {
+    is_live && [[ $(dpkg-query -W -f '${db:Status-Status}' aitbc-miner 2>/dev/null) == "$1" ]]
 }
 
 install_packages() {
