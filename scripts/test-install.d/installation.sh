@@ -34,7 +34,7 @@ installation() {
         "[INFO] AITBC miner installed and started"
     guest "$PLACE_TEST_ALLOWLIST"
     guest systemctl restart aitbc-miner
-    expect "the coordinator knows the node" wait_until "$(patience)" "the node to register" knows_node
+    expect "the coordinator knows the node" wait_until "$(patience)" "the node to register" knows_node "$(guest hostname)-gpu0"
     job_from_end_to_end
 }
 

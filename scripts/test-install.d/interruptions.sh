@@ -115,10 +115,14 @@ upgrades() {
 
 removal() {
     step "removal"
+    put_into_guest "$DIST"/aitbc-miner_*.deb /root/
+    expect "the package does not come beside the tarball's" guest '! dpkg -i /root/aitbc-miner_*.deb >/root/dpkg.log 2>&1'
+    expect "and says how it may" guest 'grep -q "install_miner.sh --uninstall" /root/dpkg.log'
+    same "the service after it" "$(unit_state)" active
     guest /root/newer/scripts/install_miner.sh --uninstall
     expect "configuration, key, state and log stay" guest 'test -s /etc/aitbc/miner.conf -a -s /etc/aitbc/api_key -a -d /var/lib/aitbc/miner -a -s /var/log/aitbc-miner.log'
     guest /root/newer/scripts/install_miner.sh --uninstall --purge
-    guest 'rm -rf /root/release /root/newer /root/broken /root/broken.log'
+    guest 'rm -rf /root/release /root/newer /root/broken /root/*.log /root/*.deb'
     nothing_is_left
 }
 

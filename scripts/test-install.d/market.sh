@@ -49,4 +49,7 @@ states() {
     for id in "$@"; do job_state "$id"; done | sort | uniq -c | xargs
 }
 
-knows_node() { [[ $(api admin GET /v1/admin/miners | jq '[.items[] | select(.registered)] | length') -ge 1 ]]; }
+# knows_node NAME: the guest before this one is known, too.
+knows_node() {
+    api admin GET /v1/admin/miners | jq -e --arg name "$1" 'any(.items[]; .registered and .miner_id == $name)' >/dev/null
+}

@@ -23,10 +23,14 @@ packages() {
     expect "it is installed again while it works" guest "DEBIAN_FRONTEND=noninteractive apt-get -q -y reinstall /root/aitbc-miner_*.deb >>/root/apt.log 2>&1"
     same "the miner after it" "$(unit_state)" active
     job_from_end_to_end
+    expect "apt removes it, and puts it back" guest "{ $REMOVE_AND_INSTALL; } >>/root/apt.log 2>&1"
+    same "it is as it was" "$(guest 'systemctl is-enabled aitbc-miner; systemctl is-active aitbc-miner' | xargs)" "enabled active"
     expect "apt purges them" guest "DEBIAN_FRONTEND=noninteractive apt-get -q -y purge aitbc-miner aitbc-coordinator aitbc >>/root/apt.log 2>&1"
     guest 'rm -f /root/*.deb /root/miner.key'
     nothing_is_left
 }
+
+REMOVE_AND_INSTALL="export DEBIAN_FRONTEND=noninteractive; apt-get -q -y remove aitbc-miner && ! systemctl -q is-active aitbc-miner && apt-get -q -y install /root/aitbc-miner_*.deb"
 
 coordinator_comes_back() {
     guest 'systemctl kill --signal=KILL aitbc-coordinator'
