@@ -296,8 +296,8 @@ pub struct Reputation {
     /// per cent; absent where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_bp: Option<u16>,
-    /// Of the last 30 days, or since it was first heard of, the hours in which it was heard of, in
-    /// hundredths of a per cent.
+    /// Of the last 30 days, or since it was first heard of, the time between heartbeats that came in
+    /// time, in hundredths of a per cent.
     pub uptime_bp: u16,
 }
 

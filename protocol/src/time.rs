@@ -66,11 +66,6 @@ impl Timestamp {
         Self::from_micros(i64::from(day) * DAY_MICROS)
     }
 
-    /// The hour of its day (UTC), 0 to 23.
-    pub const fn hour(self) -> u8 {
-        (self.0 % DAY_MICROS / (DAY_MICROS / 24)) as u8
-    }
-
     /// The same moment without its fraction of a second.
     #[must_use]
     pub fn whole_secs(self) -> Self {

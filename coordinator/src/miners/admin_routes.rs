@@ -48,7 +48,8 @@ pub async fn list(
         let silent = seen.seen_at.is_none_or(|at| now.since(at) > silence);
         let days = days.get(&seen.miner.no).map_or(&[][..], Vec::as_slice);
         let (id, since) = (seen.miner.id.clone(), seen.created_at);
-        let reputation = reputation(id, since, seen.seen_at, now, days);
+        let unwritten = app.presence.unwritten_uptime(&id, now);
+        let reputation = reputation(id, since, seen.seen_at, now, days, unwritten);
         shown(seen, silent, reputation)
     };
     let items = items.into_iter().map(view).collect();

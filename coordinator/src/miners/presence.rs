@@ -30,6 +30,9 @@ const SKEW_SECS: i64 = 60;
 /// How long a miner that is not heard of stays in memory.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
+/// How long a miner was there is written when it is this much: heartbeats come far more often.
+const UPTIME_EVERY: Duration = Duration::from_secs(300);
+
 /// The most reports, of up to 16 KiB each, that one transaction writes: nobody else writes meanwhile
 /// where there is one writer.
 const MAX_CHUNK: usize = 1000;
@@ -63,8 +66,8 @@ struct Entry {
     report: Option<Value>,
     /// Heard of since the last flush.
     unwritten: bool,
-    /// The day and the hour (UTC) that were last noted as one in which it was there.
-    noted: Option<(i32, u8)>,
+    /// For how long it was there without that being written.
+    up: Duration,
 }
 
 /// A miner that was heard of, for the next flush.
@@ -76,8 +79,8 @@ pub struct Sighting {
     pub seen_at: Timestamp,
     /// What it last reported; an empty object where it never did.
     pub report: Value,
-    /// The day and the hour (UTC) in which it was there, unless they are noted.
-    pub hour: Option<(i32, u8)>,
+    /// For how long it was there, not written before; zero until it is worth a row.
+    pub up: Duration,
 }
 
 impl Presence {
@@ -135,11 +138,15 @@ impl Presence {
     /// The miner was heard of, with a report if this was a heartbeat. In memory only.
     pub fn saw(&self, miner: &Arc<Miner>, report: Option<Value>) {
         let now = self.clock.now();
+        let silence = self.silence();
         let mut known = self.lock();
         if !known.entries.contains_key(&miner.id) {
             known.put(Miner::clone(miner), now);
         }
         if let Some(entry) = known.entries.get_mut(&miner.id) {
+            // What lies between is what another replica counts from, where that was the last to hear.
+            let before = entry.seen_at.map(|at| now.since(at)).filter(|gap| *gap <= silence);
+            entry.up += before.unwrap_or_default();
             entry.seen_at = Some(now);
             entry.unwritten = true;
             if report.is_some() {
@@ -189,7 +196,8 @@ impl Presence {
             self.refresh().await?;
             self.lock().prune(now);
         }
-        let sightings = self.lock().take_unwritten();
+        let silence = self.silence();
+        let sightings = self.lock().take_unwritten(now, silence);
         let mut rest = sightings.as_slice();
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(rest.len().min(MAX_CHUNK));
@@ -205,7 +213,7 @@ impl Presence {
     async fn write(&self, sightings: &[Sighting]) -> Result<(), DbError> {
         let mut tx = self.db.write().await?;
         store::saw(&mut tx, sightings).await?;
-        store::note_hours(&mut tx, sightings).await?;
+        store::note_uptime(&mut tx, sightings).await?;
         tx.commit().await
     }
 
@@ -229,6 +237,15 @@ impl Presence {
     /// When a miner was last heard of, if it was in the last hour.
     pub fn seen_at(&self, id: &Name) -> Option<Timestamp> {
         self.lock().entries.get(id)?.seen_at
+    }
+
+    /// For how long a miner was there without that being in the database, up to now.
+    pub fn unwritten_uptime(&self, id: &Name, now: Timestamp) -> Duration {
+        let usual = Duration::from_secs(u64::from(self.heartbeat_secs(false)));
+        let known = self.lock();
+        let Some(entry) = known.entries.get(id) else { return Duration::ZERO };
+        let since = entry.seen_at.map(|at| now.since(at)).filter(|gap| *gap <= usual);
+        entry.up + since.unwrap_or_default()
     }
 
     /// When a miner shall send its next heartbeat, in seconds.
@@ -255,18 +272,22 @@ impl Entry {
         !self.outdated && (is_recent(self.read_at) || refreshed_at.is_some_and(is_recent))
     }
 
+    /// Whether it is gone, and how long it was there is not yet written.
+    fn left(&self, now: Timestamp, silence: Duration) -> bool {
+        !self.up.is_zero() && self.seen_at.is_none_or(|at| now.since(at) > silence)
+    }
+
     /// What is to be written of it.
-    fn take(&mut self) -> Option<Sighting> {
+    fn take(&mut self, now: Timestamp, silence: Duration) -> Option<Sighting> {
         self.unwritten = false;
         let seen_at = self.seen_at?;
-        // An hour is noted once: heartbeats come far more often.
-        let hour = Some((seen_at.day(), seen_at.hour())).filter(|hour| self.noted != Some(*hour));
-        self.noted = hour.or(self.noted);
+        let due = self.up >= UPTIME_EVERY || self.left(now, silence);
+        let up = if due { std::mem::take(&mut self.up) } else { Duration::ZERO };
         Some(Sighting {
             miner_no: self.miner.no,
             seen_at,
             report: self.report.clone().unwrap_or_else(|| json!({})),
-            hour,
+            up,
         })
     }
 }
@@ -295,7 +316,7 @@ impl Known {
             seen_at: None,
             report: None,
             unwritten: false,
-            noted: None,
+            up: Duration::ZERO,
         });
         entry.read_at = now;
         entry.outdated = false;
@@ -327,12 +348,12 @@ impl Known {
     }
 
     /// In one order everywhere, so that two replicas do not lock each other out.
-    fn take_unwritten(&mut self) -> Vec<Sighting> {
+    fn take_unwritten(&mut self, now: Timestamp, silence: Duration) -> Vec<Sighting> {
         let mut sightings: Vec<_> = self
             .entries
             .values_mut()
-            .filter(|entry| entry.unwritten)
-            .filter_map(Entry::take)
+            .filter(|entry| entry.unwritten || entry.left(now, silence))
+            .filter_map(|entry| entry.take(now, silence))
             .collect();
         sightings.sort_unstable_by_key(|sighting| sighting.miner_no);
         sightings
@@ -343,7 +364,7 @@ impl Known {
             let Some(name) = self.names.get(&sighting.miner_no) else { continue };
             if let Some(entry) = self.entries.get_mut(name) {
                 entry.unwritten = true;
-                entry.noted = None;
+                entry.up += sighting.up;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What a miner has done so far, from its days. Pure.
 
+use std::time::Duration;
+
 use protocol::miner::Reputation;
 use protocol::{Name, Timestamp, Units};
 
@@ -11,27 +13,31 @@ const WINDOW_DAYS: i32 = 30;
 /// An hour, in microseconds.
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-/// Adds a miner's days up.
+/// A day, in microseconds.
+const DAY_MICROS: i64 = 24 * HOUR_MICROS;
+
+/// Adds a miner's days up, and for how long it was there without that being written.
 pub fn reputation(
     miner_id: Name,
     since: Timestamp,
     last_seen: Option<Timestamp>,
     now: Timestamp,
     days: &[Day],
+    unwritten: Duration,
 ) -> Reputation {
     let from = now.day() - WINDOW_DAYS;
-    // The hour of 30 days ago is the first that counts, this hour the last.
     let lately = days.iter().filter(|day| day.day >= from);
-    let (mut completed, mut failed, mut hours) = (0, 0, 0);
+    let (mut completed, mut failed) = (0, 0);
+    let mut up = i64::try_from(unwritten.as_micros()).unwrap_or(i64::MAX);
+    let begin = now.micros() - i64::from(WINDOW_DAYS) * DAY_MICROS;
     for day in lately {
         completed += i64::from(day.completed);
         failed += i64::from(day.failed);
-        let of_window = if day.day == from { !0 << now.hour() } else { !0 };
-        hours += i64::from((day.hours & of_window).count_ones());
+        // Of the first day, what it was there is taken to lie in its last hours.
+        let left = Timestamp::of_day(day.day + 1).micros() - begin;
+        up = up.saturating_add(day.up_us.min(left));
     }
-    let first = Timestamp::of_day(from).micros() / HOUR_MICROS + i64::from(now.hour());
-    let first = first.max(since.micros() / HOUR_MICROS);
-    let whole = now.micros() / HOUR_MICROS - first + 1;
+    let whole = now.micros() - begin.max(since.micros());
     let sum = |part: fn(&Day) -> i64| days.iter().map(part).sum::<i64>();
     Reputation {
         miner_id,
@@ -41,7 +47,7 @@ pub fn reputation(
         jobs_failed: u64::try_from(sum(|day| i64::from(day.failed))).unwrap_or(0),
         compute_hours: hours_of(sum(|day| day.busy_us)),
         success_bp: share(completed, completed + failed),
-        uptime_bp: share(hours, whole).unwrap_or(0),
+        uptime_bp: share(up, whole).unwrap_or(0),
     }
 }
 
@@ -53,55 +59,58 @@ fn hours_of(micros: i64) -> Units {
 
 /// Hundredths of a per cent, rounded down; `None` of nothing.
 fn share(part: i64, whole: i64) -> Option<u16> {
-    let share = (part.max(0) * 10_000).checked_div(whole).filter(|_| whole > 0)?;
-    u16::try_from(share.min(10_000)).ok()
+    let share = (i128::from(part.max(0)) * 10_000).checked_div(i128::from(whole));
+    u16::try_from(share.filter(|_| whole > 0)?.min(10_000)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOURS: i32 = 0xff_ffff;
-
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
-    fn of(since: &str, now: &str, days: &[Day]) -> Reputation {
-        reputation("m1".parse().unwrap(), at(since), None, at(now), days)
+    fn of(since: &str, now: &str, days: &[Day], unwritten: u64) -> Reputation {
+        let unwritten = Duration::from_secs(unwritten);
+        reputation("m1".parse().unwrap(), at(since), None, at(now), days, unwritten)
     }
 
     #[test]
     fn nothing_yet_is_no_rate() {
-        let new = of("2026-01-24T00:10:00Z", "2026-01-24T00:20:00Z", &[]);
+        let new = of("2026-01-24T00:10:00Z", "2026-01-24T00:20:00Z", &[], 0);
         assert_eq!((new.success_bp, new.uptime_bp), (None, 0));
         assert_eq!(new.compute_hours, Units::ZERO);
+        let now = of("2026-01-24T00:10:00Z", "2026-01-24T00:10:00Z", &[], 0);
+        assert_eq!(now.uptime_bp, 0);
     }
 
     #[test]
     fn rates_are_of_thirty_days_and_sums_of_all() {
         let now = at("2026-03-31T12:30:00Z");
-        let day = |ago: i32, hours, completed, failed| Day {
+        let day = |ago: i32, hours: i64, completed, failed| Day {
             day: now.day() - ago,
-            hours,
+            up_us: hours * HOUR_MICROS,
             completed,
             failed,
             busy_us: HOUR_MICROS / 2,
         };
-        let days =
-            [day(0, 0x1fff, 2, 0), day(1, HOURS, 0, 1), day(30, HOURS, 0, 0), day(31, 1, 9, 9)];
-        let known = of("2026-01-01T00:00:00Z", "2026-03-31T12:30:00Z", &days);
+        let days = [day(0, 12, 2, 0), day(1, 24, 0, 1), day(30, 24, 0, 0), day(31, 1, 9, 9)];
+        let known = of("2026-01-01T00:00:00Z", "2026-03-31T12:30:00Z", &days, 1800);
         assert_eq!((known.jobs_completed, known.jobs_failed), (11, 10));
         assert_eq!(known.success_bp, Some(6_666));
         assert_eq!(known.compute_hours.to_string(), "2");
-        // 13 of today, 24 of yesterday, and 12 of the day 30 days ago, from its hour 12 on.
-        assert_eq!(known.uptime_bp, u16::try_from((13 + 24 + 12) * 10_000 / 721).unwrap());
+        // 12.5 of today, 24 of yesterday, and 11.5 of the day 30 days ago.
+        assert_eq!(known.uptime_bp, 666);
     }
 
     #[test]
     fn who_is_new_is_not_blamed_for_the_time_before() {
-        let today = Day { day: at("2026-01-24T00:00:00Z").day(), hours: 0b110, ..Day::default() };
-        let new = of("2026-01-24T01:59:00Z", "2026-01-24T02:01:00Z", &[today]);
+        let new = of("2026-01-24T01:59:00Z", "2026-01-24T02:01:00Z", &[], 60);
+        assert_eq!(new.uptime_bp, 5_000);
+        let minute =
+            Day { day: at("2026-01-24T00:00:00Z").day(), up_us: 60_000_000, ..Day::default() };
+        let new = of("2026-01-24T01:59:00Z", "2026-01-24T02:01:00Z", &[minute], 60);
         assert_eq!(new.uptime_bp, 10_000);
     }
 }

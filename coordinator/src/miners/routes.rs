@@ -267,7 +267,9 @@ pub async fn show_reputation(
     let days = store::days(&mut tx, &[miner.no]).await?.remove(&miner.no).unwrap_or_default();
     tx.commit().await?;
     let (since, last_seen) = heard.ok_or_else(not_registered)?;
-    let reply = reputation(miner.id.clone(), since, last_seen, app.now(), &days);
+    let now = app.now();
+    let unwritten = app.presence.unwritten_uptime(&miner.id, now);
+    let reply = reputation(miner.id.clone(), since, last_seen, now, &days, unwritten);
     Ok(Reply(StatusCode::OK, reply))
 }
 

@@ -198,27 +198,26 @@ pub async fn saw(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Notes the hours in which miners were there.
+/// Notes how long miners were there, on the day on which they were last heard of.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn note_hours(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbError> {
+pub async fn note_uptime(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbError> {
     let mut rows = Rows::new(tx.engine());
-    for sighting in sightings {
-        if let Some((day, hour)) = sighting.hour {
-            rows.row().set("n", sighting.miner_no).set("d", day).set("h", 1_i32 << hour).done();
-        }
+    for sighting in sightings.iter().filter(|sighting| !sighting.up.is_zero()) {
+        let up = i64::try_from(sighting.up.as_micros()).unwrap_or(i64::MAX);
+        rows.row().set("n", sighting.miner_no).set("d", sighting.seen_at.day()).set("u", up).done();
     }
     if rows.is_empty() {
         return Ok(());
     }
     let sql = tx.either(
-        "insert into miner_days (miner_no, day, hours)
-         select n, d, h from jsonb_to_recordset($1) as r(n bigint, d int, h int) order by n
-         on conflict (miner_no, day) do update set hours = miner_days.hours | excluded.hours",
-        "insert into miner_days (miner_no, day, hours)
-         select value ->> 'n', value ->> 'd', value ->> 'h' from json_each($1) where true
-         on conflict (miner_no, day) do update set hours = miner_days.hours | excluded.hours",
+        "insert into miner_days (miner_no, day, up_us)
+         select n, d, u from jsonb_to_recordset($1) as r(n bigint, d int, u bigint) order by n
+         on conflict (miner_no, day) do update set up_us = miner_days.up_us + excluded.up_us",
+        "insert into miner_days (miner_no, day, up_us)
+         select value ->> 'n', value ->> 'd', value ->> 'u' from json_each($1) where true
+         on conflict (miner_no, day) do update set up_us = miner_days.up_us + excluded.up_us",
     );
     tx.execute(sql, Args::new().with_rows(rows)).await?;
     Ok(())
@@ -229,8 +228,8 @@ pub async fn note_hours(tx: &mut Tx, sightings: &[Sighting]) -> Result<(), DbErr
 pub struct Day {
     /// Which one, counted from 1970-01-01 (UTC).
     pub day: i32,
-    /// A bit for each hour in which it was heard of.
-    pub hours: i32,
+    /// For how long it was there, in microseconds.
+    pub up_us: i64,
     /// Attempts that were accepted.
     pub completed: i32,
     /// Attempts that failed.
@@ -245,9 +244,9 @@ pub struct Day {
 /// Where the database fails.
 pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, DbError> {
     let sql = tx.either(
-        "select miner_no, day, hours, completed, failed, busy_us from miner_days
+        "select miner_no, day, up_us, completed, failed, busy_us from miner_days
          where miner_no = any($1)",
-        "select miner_no, day, hours, completed, failed, busy_us from miner_days
+        "select miner_no, day, up_us, completed, failed, busy_us from miner_days
          where miner_no in (select value ->> 'v' from json_each($1))",
     );
     let mut days: HashMap<i64, Vec<Day>> = HashMap::new();
@@ -255,7 +254,7 @@ pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, Db
     for row in tx.rows(sql, Args::new().with_rows(nos)).await? {
         days.entry(row.get("miner_no")?).or_default().push(Day {
             day: row.get("day")?,
-            hours: row.get("hours")?,
+            up_us: row.get("up_us")?,
             completed: row.get("completed")?,
             failed: row.get("failed")?,
             busy_us: row.get("busy_us")?,

@@ -45,6 +45,11 @@ const LOOK: &str = "select
 
 const SEEN: [i64; 5] = [2, 2, 4, 110, 7_200_000_000];
 
+/// What hours become: a day in whose hours 0, 2 and 23 the miner was there.
+const HOURS: &str = "insert into miner_days (miner_no, day, hours) values (9, 20000, 8388613)";
+const UPTIME: &str = "select up_us from miner_days where miner_no = 9";
+const UP_US: i64 = 3 * 3_600_000_000;
+
 /// The new kind is known, an unknown one is not, and what was written stays.
 const PAYOUT: &str = "insert into transfers (transfer_id, kind, created_at)
     select '00000000-0000-0000-0000-000000000003', 'payout', max(created_at) from transfers";
@@ -75,6 +80,9 @@ async fn rows_survive_on_sqlite() {
     }
     assert_eq!(db.fetch_all("pragma foreign_key_check").await.unwrap().len(), 0);
     assert_eq!(db.fetch_all("pragma foreign_key_list(entries)").await.unwrap().len(), 2);
+    db.execute(HOURS).await.unwrap();
+    db.execute(include_str!("../../../migrations/sqlite/0009_uptime.sql")).await.unwrap();
+    assert_eq!(db.fetch_one(UPTIME).await.unwrap().get::<i64, _>(0), UP_US);
 }
 
 #[tokio::test]
@@ -94,4 +102,7 @@ async fn rows_survive_on_postgres() {
     for refused in [UNKNOWN, TWICE, "delete from transfers", "update transfers set kind = 'hold'"] {
         db.execute(refused).await.unwrap_err();
     }
+    db.execute(HOURS).await.unwrap();
+    db.execute(include_str!("../../../migrations/postgres/0009_uptime.sql")).await.unwrap();
+    assert_eq!(db.fetch_one(UPTIME).await.unwrap().get::<i64, _>(0), UP_US);
 }

@@ -14,7 +14,7 @@ async fn reputation(miner: &TestMiner<'_>) -> Reputation {
 }
 
 on_both_engines! {
-    async fn it_comes_from_attempts_and_hours(app: TestApp) {
+    async fn it_comes_from_attempts(app: TestApp) {
         let client = app.client("c1").await;
         let miner = app.registered("m1").await;
         let fresh = reputation(&miner).await;
@@ -40,8 +40,6 @@ on_both_engines! {
         assert_eq!((known.jobs_completed, known.jobs_failed), (1, 1));
         assert_eq!(known.success_bp, Some(5_000));
         assert_eq!(known.compute_hours, "0.5".parse::<Units>().unwrap());
-        // There in the hours 0 and 2 of three.
-        assert_eq!(known.uptime_bp, 6_666);
         assert_eq!(known.last_seen, Some(app.clock.now()));
 
         let page: Page<AdminMiner> = app.admin(Request::get("/v1/admin/miners")).await.json();
@@ -50,6 +48,37 @@ on_both_engines! {
         app.advance(40 * 86_400);
         let old = reputation(&miner).await;
         assert_eq!((old.jobs_completed, old.success_bp, old.uptime_bp), (1, None, 0));
+    }
+
+    async fn uptime_is_from_heartbeat_to_heartbeat(app: TestApp) {
+        let miner = app.registered("m1").await;
+        for _ in 0..3 {
+            app.advance(20);
+            miner.heartbeat(json!({})).await.expect(200);
+        }
+        assert_eq!(reputation(&miner).await.uptime_bp, 10_000);
+        // A minute of two.
+        app.advance(60);
+        assert_eq!(reputation(&miner).await.uptime_bp, 5_000);
+        // Gone, it is written, and counted no second time when it is back.
+        app.advance(60);
+        app.sweep().await;
+        assert_eq!(reputation(&miner).await.uptime_bp, 3_333);
+        miner.heartbeat(json!({})).await.expect(200);
+        app.advance(20);
+        miner.heartbeat(json!({})).await.expect(200);
+        assert_eq!(reputation(&miner).await.uptime_bp, 4_000);
+        let page: Page<AdminMiner> = app.admin(Request::get("/v1/admin/miners")).await.json();
+        assert_eq!(page.items[0].reputation.uptime_bp, 4_000);
+        // What is much is written although it goes on.
+        for _ in 0..60 {
+            app.advance(20);
+            miner.heartbeat(json!({})).await.expect(200);
+            app.sweep().await;
+        }
+        assert_eq!(reputation(&miner).await.uptime_bp, 9_142);
+        app.advance(40 * 86_400);
+        assert_eq!(reputation(&miner).await.uptime_bp, 0);
     }
 
     async fn it_is_the_miners_own(app: TestApp) {
