@@ -142,6 +142,7 @@ fn show(session: &Session, report: &Report) -> Result<(), Failure> {
         ("jobs per second", format!("{:.0}", report.per_sec)),
         ("submit to start", or_dash(report.to_start.map(spoken))),
         ("submit to credit", or_dash(report.to_credit.map(spoken))),
+        ("longest pause", or_dash(report.longest_pause_ms.map(|ms| format!("{ms:.0} ms")))),
         ("heartbeats", report.heartbeats.to_string()),
         ("requests repeated", report.failures.to_string()),
         ("the first failure", or_dash(report.first_failure.clone())),

@@ -137,9 +137,9 @@ impl Miner {
         let mut tries = 0;
         let credited: Credited = loop {
             match self.wire.post(calls::PROOF, &proof).await {
-                Err(WireError::Broken(error)) if tries < 100 => {
+                Err(error) if error.may_pass() && tries < 100 => {
                     tries += 1;
-                    self.times.failure(error);
+                    self.times.failure(error.to_string());
                     sleep(PAUSE).await;
                 }
                 reply => break reply?,

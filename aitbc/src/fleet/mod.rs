@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::{JobId, Name};
+use protocol::{JobId, Name, Timestamp};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -25,6 +25,8 @@ pub use wire::{Endpoint, WireError};
 use client::Client;
 use miner::Miner;
 use times::Times;
+
+use crate::moment;
 
 /// How many miners connect and register at once.
 const CONNECTING: usize = 64;
@@ -90,6 +92,12 @@ pub struct Report {
     pub to_start: Option<Quantiles>,
     /// From the beginning of a job's submission to its credit.
     pub to_credit: Option<Quantiles>,
+    /// When the first miner asked for work.
+    pub begun_at: Timestamp,
+    /// Credits in each tenth of a second since then.
+    pub credits_each_100_ms: Vec<u32>,
+    /// The longest time without one, from the first to the last credit.
+    pub longest_pause_ms: Option<f64>,
     /// How many signs of life were answered.
     pub heartbeats: usize,
 }
@@ -144,22 +152,21 @@ pub async fn simulate(
     let miners = muster(plan, &world, &times, &tell).await?;
     let registering = begun.elapsed();
 
-    let mut client = Client::connect(&world).await?;
     let begun = Instant::now();
     if plan.per_sec.is_none() && plan.jobs > 0 {
         tell(format!("submitting {} jobs", plan.jobs));
-        client.submit_all(plan, &times).await?;
+        Client::new(&world)?.submit_all(plan, &times).await?;
     }
     let mut submitting = begun.elapsed();
 
-    let begun = Instant::now();
+    let (begun, begun_at) = (Instant::now(), moment::now());
     let mut fleet = JoinSet::new();
     for miner in miners {
         fleet.spawn(miner.work(plan.heartbeat));
     }
     if let Some(per_sec) = plan.per_sec.filter(|_| plan.jobs > 0) {
         tell(format!("submitting {per_sec} jobs per second"));
-        client.submit_steadily(plan, per_sec, &times).await?;
+        client::submit_steadily(plan, per_sec, &world, &times).await?;
         submitting = begun.elapsed();
     }
     if plan.jobs == 0 {
@@ -167,9 +174,8 @@ pub async fn simulate(
         sleep(plan.hold).await;
     }
     settle(plan, &times, &tell).await?;
-    let working = times.last_credit().map_or_else(|| begun.elapsed(), |last| last - begun);
     fleet.shutdown().await;
-    Ok(report(plan, &times, registering, submitting, working))
+    Ok(report(plan, &times, registering, submitting, (begun, begun_at)))
 }
 
 fn report(
@@ -177,8 +183,10 @@ fn report(
     times: &Times,
     registering: Duration,
     submitting: Duration,
-    working: Duration,
+    (begun, begun_at): (Instant, Timestamp),
 ) -> Report {
+    let flow = times.flow(begun);
+    let working = flow.last.unwrap_or_else(|| begun.elapsed());
     let (credited, working_secs) = (times.credited(), working.as_secs_f64());
     let (failures, first_failure) = times.failures();
     Report {
@@ -194,6 +202,9 @@ fn report(
         per_sec: if working_secs > 0.0 { credited as f64 / working_secs } else { 0.0 },
         to_start: times.to_start(),
         to_credit: times.to_credit(),
+        begun_at,
+        credits_each_100_ms: flow.each_100_ms,
+        longest_pause_ms: flow.longest_pause.map(|pause| pause.as_secs_f64() * 1000.0),
         heartbeats: times.heartbeats(),
     }
 }

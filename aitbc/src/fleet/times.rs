@@ -35,6 +35,31 @@ impl Quantiles {
     }
 }
 
+/// How credits came, by the time since a beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flow {
+    /// How many in each tenth of a second, up to the last one.
+    pub each_100_ms: Vec<u32>,
+    /// The longest time between two.
+    pub longest_pause: Option<Duration>,
+    /// When the last one came.
+    pub last: Option<Duration>,
+}
+
+impl Flow {
+    fn of(mut credits: Vec<Duration>) -> Self {
+        credits.sort_unstable();
+        let mut each_100_ms: Vec<u32> = Vec::new();
+        for at in &credits {
+            let tenth = usize::try_from(at.as_millis() / 100).unwrap_or(usize::MAX);
+            each_100_ms.resize(tenth + 1, 0);
+            each_100_ms[tenth] += 1;
+        }
+        let pauses = credits.windows(2).map(|two| two[1] - two[0]);
+        Self { each_100_ms, longest_pause: pauses.max(), last: credits.last().copied() }
+    }
+}
+
 /// Collects what all parts of a simulation saw.
 #[derive(Debug, Default)]
 pub struct Times {
@@ -106,9 +131,10 @@ impl Times {
         (all.failures, all.first_failure.clone())
     }
 
-    /// When the last job was credited.
-    pub fn last_credit(&self) -> Option<Instant> {
-        self.all().credits.values().max().copied()
+    /// How credits came since `begun`.
+    pub fn flow(&self, begun: Instant) -> Flow {
+        let all = self.all();
+        Flow::of(all.credits.values().map(|at| at.saturating_duration_since(begun)).collect())
     }
 
     /// From submission to arrival.
@@ -150,5 +176,15 @@ mod tests {
         assert_eq!((one.p50_ms, one.p99_ms, one.most_ms), (7.0, 7.0, 7.0));
         let many = Quantiles::of((1..=200).rev().map(Duration::from_millis).collect()).unwrap();
         assert_eq!((many.p50_ms, many.p99_ms, many.most_ms), (100.0, 198.0, 200.0));
+    }
+
+    #[test]
+    fn a_flow_has_a_count_for_every_tenth_of_a_second() {
+        let flow = Flow::of([950, 20, 30, 400].map(Duration::from_millis).to_vec());
+        assert_eq!(flow.each_100_ms, [2, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(flow.longest_pause, Some(Duration::from_millis(550)));
+        assert_eq!(flow.last, Some(Duration::from_millis(950)));
+        let none = Flow { each_100_ms: Vec::new(), longest_pause: None, last: None };
+        assert_eq!(Flow::of(Vec::new()), none);
     }
 }

@@ -51,6 +51,19 @@ pub enum WireError {
     Nonsense(String),
 }
 
+impl WireError {
+    /// Whether the same request may be answered later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Broken(_) => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Nonsense(_) => false,
+        }
+    }
+}
+
 impl Endpoint {
     /// The coordinator at `url`; `None` where it speaks TLS.
     pub fn of(url: &BaseUrl) -> Option<Self> {

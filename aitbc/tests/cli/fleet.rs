@@ -18,6 +18,8 @@ async fn every_job_of_the_fleet_is_paid_once() {
     }
     assert_eq!(report["first_failure"], json!(null), "{report}");
     assert!(report["to_start"]["p50_ms"].as_f64() <= report["to_credit"]["p50_ms"].as_f64());
+    let credits = report["credits_each_100_ms"].as_array().unwrap();
+    assert_eq!(credits.iter().filter_map(|count| count.as_u64()).sum::<u64>(), 30, "{report}");
     // The coordinator says the same.
     let stats = admin.run(&["--json", "stats"]).await.json();
     assert_eq!(stats["last_day"]["COMPLETED"], 30, "{stats}");
