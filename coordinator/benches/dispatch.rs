@@ -2,17 +2,20 @@
 //! with the whole coordinator. Prints one JSON object.
 //!
 //! - `storage`: submit, claim and settle, receipts verified and ledger written, without HTTP and
-//!   keys, on the database in `BENCH_DATABASE_URL`.
+//!   keys, on the database in `BENCH_DATABASE_URL`: `BENCH_JOBS` jobs by `BENCH_MINERS` miners.
+//! - `submitted`: submits as many and one more, and settles one: somebody else burns down the others,
+//!   and has an example of each row.
 //! - `http`: a bare handler that takes a proof and answers, on a real socket.
 //! - `http-verify`: the same with the verification of one Ed25519 receipt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::routing::post;
 use axum::{Json, Router};
-use coordinator::accounts::{Binding, Caller};
+use coordinator::accounts::{Answer, Binding, Caller};
 use coordinator::app::{App, Clock, Parts, SharedApp, new_lease_token};
 use coordinator::artifacts::Artifacts;
 use coordinator::auth::Auth;
@@ -27,7 +30,7 @@ use http::{Request, StatusCode};
 use protocol::job::SlotKind;
 use protocol::receipt::VERSION;
 use protocol::wallet::Scope;
-use protocol::{Job, Name, Proof, Receipt, Sha256Hex, Timestamp, Units, signing};
+use protocol::{Job, JobId, Name, Proof, Receipt, Sha256Hex, Timestamp, Units, signing};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,13 +40,13 @@ mod keys;
 
 use keys::key;
 
-/// Jobs of one run.
+/// Jobs of one run, unless `BENCH_JOBS` says how many.
 const JOBS: usize = 20_000;
 
 /// Jobs that are submitted at once.
 const SUBMITTING: usize = 500;
 
-/// Miners, each with one job at a time; for HTTP: connections.
+/// Miners, each with one job at a time, unless `BENCH_MINERS` says how many; for HTTP: connections.
 const MINERS: usize = 64;
 
 /// Requests of one run over HTTP.
@@ -54,6 +57,7 @@ async fn main() {
     let what = std::env::args().nth(1).unwrap_or_default();
     let report = match what.as_str() {
         "storage" => storage().await,
+        "submitted" => submitted().await,
         "http" => http(false).await,
         "http-verify" => http(true).await,
         // cargo test and cargo bench pass options of their own.
@@ -65,27 +69,64 @@ async fn main() {
 // --- storage -----------------------------------------------------------------------------------
 
 async fn storage() -> Value {
+    let jobs = count("BENCH_JOBS", JOBS);
+    let (app, names) = open_with_miners(count("BENCH_MINERS", MINERS)).await;
+    let begun = Instant::now();
+    let since = submit(&app, jobs).await;
+    let submitting = begun.elapsed();
+    let begun = Instant::now();
+    let done = join_all(names.iter().map(|name| work(&app, name, usize::MAX))).await.concat();
+    assert_eq!(done.len(), jobs, "jobs were left");
+    // Not to the end of the wait for more of them.
+    let last = done.iter().map(|done| done.credited).max().expect("jobs");
+    let working = last - begun;
+    let after = |at: fn(&Done) -> Instant| {
+        quantiles(done.iter().map(|done| at(done) - since[&done.job_id]).collect())
+    };
+    json!({
+        "jobs": jobs, "miners": names.len(), "per_sec": jobs as f64 / working.as_secs_f64(),
+        "submitted_per_sec": jobs as f64 / submitting.as_secs_f64(),
+        "to_start": after(|done| done.started), "to_credit": after(|done| done.credited),
+    })
+}
+
+async fn submitted() -> Value {
+    let jobs = count("BENCH_JOBS", JOBS);
+    let (app, names) = open_with_miners(count("BENCH_MINERS", MINERS)).await;
+    let begun = Instant::now();
+    submit(&app, jobs + 1).await;
+    let submitting = begun.elapsed();
+    let done = work(&app, &names[0], 1).await;
+    assert_eq!(done.len(), 1, "no job came");
+    json!({"jobs": jobs, "submitted_per_sec": jobs as f64 / submitting.as_secs_f64()})
+}
+
+/// A number that a variable of the environment may state.
+fn count(variable: &str, otherwise: usize) -> usize {
+    let stated = std::env::var(variable).ok();
+    stated.map_or(otherwise, |text| text.parse().expect("a number in BENCH_JOBS, BENCH_MINERS"))
+}
+
+fn quantiles(mut all: Vec<Duration>) -> Value {
+    all.sort_unstable();
+    let at = |permille: usize| {
+        all[(all.len() * permille).div_ceil(1000).max(1) - 1].as_secs_f64() * 1000.0
+    };
+    json!({"p50_ms": at(500), "p99_ms": at(990)})
+}
+
+/// A coordinator on the database in `BENCH_DATABASE_URL`, with so many miners.
+async fn open_with_miners(miners: usize) -> (SharedApp, Vec<Name>) {
     let url = std::env::var("BENCH_DATABASE_URL").expect("BENCH_DATABASE_URL: see scripts/bench");
     let app = open(&url).await;
     let names: Vec<Name> =
-        (0..MINERS).map(|n| format!("bench-{n}").parse().expect("a name")).collect();
+        (0..miners).map(|n| format!("bench-{n}").parse().expect("a name")).collect();
     key(&app, Scope::Client).await;
     let wallet = key(&app, Scope::Miner).await;
     for name in &names {
         register(&app, &wallet, name).await;
     }
-    let begun = Instant::now();
-    submit(&app).await;
-    let submitting = begun.elapsed();
-    let begun = Instant::now();
-    let done: usize = join_all(names.iter().map(|name| work(&app, name))).await.into_iter().sum();
-    let working = begun.elapsed();
-    assert_eq!(done, JOBS, "jobs were left");
-    json!({
-        "jobs": JOBS, "per_sec": JOBS as f64 / working.as_secs_f64(),
-        "submitted_per_sec": JOBS as f64 / submitting.as_secs_f64(),
-        "whole_per_sec": JOBS as f64 / (working + submitting).as_secs_f64(),
-    })
+    (app, names)
 }
 
 async fn open(url: &str) -> SharedApp {
@@ -121,37 +162,54 @@ fn signer(name: &Name) -> SigningKey {
     SigningKey::from_bytes(Sha256Hex::of(name.as_str().as_bytes()).as_bytes())
 }
 
-async fn submit(app: &SharedApp) {
+/// Submits so many jobs; returns when.
+async fn submit(app: &SharedApp, jobs: usize) -> HashMap<JobId, Instant> {
     let client: Name = "bench".parse().expect("a name");
     let job = json!({"workload": "hash", "input": {"inline": {"text": "bench"}}});
-    for _ in 0..JOBS / SUBMITTING {
+    let mut since = HashMap::with_capacity(jobs);
+    while since.len() < jobs {
         let one = || {
             let job = serde_json::from_value(job.clone()).expect("a job");
             let draft = app.intake.draft(&client, job).expect("a sound job");
             app.intake.submit(Submission { client: client.clone(), draft, idempotency: None })
         };
-        for taken in join_all((0..SUBMITTING).map(|_| one())).await {
-            taken.expect("a job is taken");
+        let now = Instant::now();
+        for taken in join_all((0..SUBMITTING.min(jobs - since.len())).map(|_| one())).await {
+            match taken.expect("a job is taken") {
+                Answer::Fresh(job) => since.insert(job.job_id, now),
+                Answer::Replayed(_) => unreachable!("no key, no repeat"),
+            };
         }
     }
+    since
 }
 
-/// Takes and proves jobs until there is none; returns how many.
-async fn work(app: &SharedApp, name: &Name) -> usize {
-    let (signer, mut done) = (signer(name), 0);
+/// A job that was paid.
+#[derive(Clone)]
+struct Done {
+    job_id: JobId,
+    started: Instant,
+    credited: Instant,
+}
+
+/// Takes and proves jobs, at most so many, until there is none.
+async fn work(app: &SharedApp, name: &Name, most: usize) -> Vec<Done> {
+    let (signer, mut done) = (signer(name), Vec::new());
     let caller = Caller {
         key_id: "bench".to_owned(),
         binding: Binding::Miner { wallet: "bench".parse().expect("a name"), miner_id: None },
     };
     let miner = app.presence.find(name).await.expect("the database").expect("a miner");
-    loop {
+    while done.len() < most {
         let next =
             app.dispatch.next(Arc::clone(&miner), 1, Left::default(), Duration::from_secs(1)).await;
-        let Some(job) = next.expect("the database") else { return done };
+        let Some(job) = next.expect("the database") else { break };
+        let started = Instant::now();
         let proof = proof(&job, name, &signer, app.now());
         app.settlement.prove(caller.clone(), proof, None).await.expect("a sound proof is paid");
-        done += 1;
+        done.push(Done { job_id: job.id, started, credited: Instant::now() });
     }
+    done
 }
 
 fn proof(job: &Job, name: &Name, signer: &SigningKey, now: Timestamp) -> Proof {
