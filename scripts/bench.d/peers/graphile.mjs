@@ -13,6 +13,10 @@ const connectionString = process.env.DATABASE_URL;
 const concurrentJobs = 24;
 const logger = new Logger(() => () => {});
 
+// When jobs were handed to the queue, a thousand at a time, and how long each then took to start.
+const submitted = [];
+const started = [];
+
 await runMigrations({ connectionString, logger });
 const utils = await makeWorkerUtils({ connectionString, logger });
 for (let at = 0; at < jobs; at += 1000) {
@@ -20,13 +24,18 @@ for (let at = 0; at < jobs; at += 1000) {
     identifier: "work",
     payload: { id: at + n },
   }));
+  submitted.push(performance.now());
   await utils.addJobs(some);
 }
 
 let done = 0;
 let finished;
 const all = new Promise((resolve) => (finished = resolve));
-const taskList = { work: async () => { if (++done === jobs) finished(); } };
+const work = async ({ id }) => {
+  started.push(performance.now() - submitted[Math.floor(id / 1000)]);
+  if (++done === jobs) finished();
+};
+const taskList = { work };
 const batched = {
   localQueue: { size: 500 },
   completeJobBatchDelay: 0,
@@ -53,4 +62,8 @@ for (let tries = 0; (await left()) > 0; tries++) {
 }
 const secs = Number(process.hrtime.bigint() - begun) / 1e9;
 await utils.release();
-console.log(JSON.stringify({ per_sec: jobs / secs }));
+started.sort((a, b) => a - b);
+const at = (permille) => started[Math.max(Math.ceil((started.length * permille) / 1000), 1) - 1];
+console.log(JSON.stringify({
+  per_sec: jobs / secs, to_start: { p50_ms: at(500), p99_ms: at(990) },
+}));

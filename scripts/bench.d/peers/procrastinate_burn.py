@@ -22,9 +22,14 @@ app = procrastinate.App(
 )
 
 
+# When jobs were handed to the queue, a thousand at a time, and how long each then took to start.
+submitted = []
+started = []
+
+
 @app.task(queue="bench")
 async def work(number):
-    pass
+    started.append(time.perf_counter() - submitted[number // 1000])
 
 
 async def main():
@@ -33,6 +38,7 @@ async def main():
         await app.schema_manager.apply_schema_async()
         for at in range(0, jobs, 1000):
             some = [{"number": n} for n in range(at, min(at + 1000, jobs))]
+            submitted.append(time.perf_counter())
             await work.batch_defer_async(*some)
         begun = time.perf_counter()
         await app.run_worker_async(
@@ -43,7 +49,11 @@ async def main():
         done = await app.job_manager.list_jobs_async(status="succeeded")
         if len(list(done)) != jobs:
             raise SystemExit("jobs are left")
-    print(json.dumps({"per_sec": jobs / secs}))
+    started.sort()
+    at = lambda permille: started[max(-(-len(started) * permille // 1000), 1) - 1] * 1000
+    print(json.dumps(
+        {"per_sec": jobs / secs, "to_start": {"p50_ms": at(500), "p99_ms": at(990)}}
+    ))
 
 
 asyncio.run(main())
