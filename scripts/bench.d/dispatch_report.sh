@@ -20,12 +20,13 @@ dispatch_report() {
     [[ -z $JSON ]] || cp "$DIR/report.json" "$JSON"
 }
 
-# unfinished LOAD: what there is of a run that came to no end.
+# unfinished LOAD: what there is of a run that came to no end. Where stdout goes now depends on where
+# the end came.
 unfinished() {
     [[ ! -e $DIR/report.json ]] || return 0
     say "the run came to no end; this was measured until then:" >&2
     dispatch_report "$1"
-    dispatch_table
+    dispatch_table >&2
 }
 
 # record_run: without the figures of each round.

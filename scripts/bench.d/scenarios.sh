@@ -30,10 +30,10 @@ idle_fleet() {
     local url before begun fleet
     url=$(new_database idle)
     open_coordinator idle "$url" >&2
-    fleet --miners "$DISPATCH_IDLE" --jobs 0 --hold $((DISPATCH_HOLD + 40)) >"$DIR/idle.json" &
+    fleet --miners "$DISPATCH_IDLE" --jobs 0 --hold $((DISPATCH_HOLD + 120)) >"$DIR/idle.json" &
     fleet=$!
     # Once all are registered: the beginning of the wait is not its cost.
-    wait_until 600 "all miners to wait" all_wait "$DISPATCH_IDLE"
+    wait_until 600 "all miners to wait" all_wait "$fleet" "$DISPATCH_IDLE"
     sleep 20
     before=$(cpu_secs "$COORDINATOR_PID")
     begun=$SECONDS
@@ -46,15 +46,15 @@ idle_fleet() {
     close_coordinator idle
 }
 
-# Fewer miners than 20 seconds of so many heartbeats would take, and each gives more of them.
+# Fewer miners than give so many heartbeats at the coordinator's pace, and each gives one a second: a
+# process has only so many connections.
 beating_fleet() {
-    local url before beats begun fleet secs=$((DISPATCH_IDLE / DISPATCH_BEATS))
+    local url before beats begun fleet
     url=$(new_database beating)
     open_coordinator beating "$url" >&2
-    fleet --miners "$DISPATCH_IDLE" --jobs 0 --heartbeat $((secs < 1 ? 1 : secs)) \
-        --hold $((DISPATCH_HOLD + 20)) >"$DIR/beating.json" &
+    fleet --miners "$DISPATCH_BEATS" --jobs 0 --heartbeat 1 --hold $((DISPATCH_HOLD + 120)) >"$DIR/beating.json" &
     fleet=$!
-    wait_until 600 "all miners to wait" all_wait "$DISPATCH_IDLE"
+    wait_until 600 "all miners to wait" all_wait "$fleet" "$DISPATCH_BEATS"
     sleep 10
     before=$(cpu_secs "$COORDINATOR_PID")
     beats=$(requests_of /v1/miner/heartbeat)
@@ -80,14 +80,14 @@ end_fleet() {
 # dead since then cannot be cleared away.
 held_open() {
     local url before during after offered fleet
-    offered=$(jq -n "$(lifecycles 4000) * 1.2 | floor")
+    offered=$(jq -n "$(lifecycles 4000) * 1.5 | floor")
     url=$(new_database held)
     open_coordinator held "$url" >&2
     fleet --miners "$(choices postgres "${DISPATCH_MINERS##* }")" --batch 500 --rate "$offered" \
         --jobs $((offered * (DISPATCH_HELD + 300))) >"$DIR/held.json" &
     fleet=$!
     wait_until 600 "the first jobs to be credited" is_credited
-    sleep 5
+    sleep 10
     before=$(credits_in 20)
     sql "begin isolation level repeatable read; select count(*) from clients;
          select pg_sleep($DISPATCH_HELD); commit" "$url" >/dev/null &

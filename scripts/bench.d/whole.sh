@@ -2,7 +2,8 @@
 # The whole coordinator over HTTP, under a simulated fleet. To be sourced, after dispatch.sh.
 
 # Limits are not what is measured.
-NO_LIMITS='limits: {client_per_minute: 100000000, miner_per_minute: 100000000, admin_per_minute: 100000000}'
+NO_LIMITS='limits: {client_per_minute: 100000000, miner_per_minute: 100000000, admin_per_minute: 100000000,
+    miners_per_wallet: 1000000}'
 
 # open_coordinator NAME URL|sqlite: with an admin's key.
 open_coordinator() {
@@ -87,4 +88,8 @@ credits_in() {
     jq -n "($(requests_of /v1/miner/proof) - $before) / $1"
 }
 
-all_wait() { (($(as admin --json stats | jq .miners.online) >= $1)); }
+# all_wait FLEET MINERS: whether that many are there, of a fleet that still runs.
+all_wait() {
+    kill -0 "$1" 2>/dev/null || die "the fleet has ended"
+    (($(as admin --json stats | jq .miners.online) >= $2))
+}
