@@ -1,5 +1,6 @@
 //! For how long nobody has touched this machine: by the terminals, whose access times the kernel
-//! moves with what is typed, and by the input devices, as far as this process may read them.
+//! moves with what is typed, by the input devices, as far as this process may read them, and by what
+//! desktops tell logind.
 //!
 //! Of what an input device tells, nothing is looked at: only whether there was anything.
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::logins::Logins;
 use super::{below, text};
 
 /// After how many looks it is asked again which devices there are.
@@ -25,6 +27,7 @@ const HARMLESS_SKEW_S: u64 = 60;
 pub(super) struct Input {
     root: PathBuf,
     devices: Vec<(PathBuf, File)>,
+    logins: Logins,
     looks: u32,
     /// When an input device told something last, in seconds since 1970.
     last_s: Option<u64>,
@@ -32,10 +35,11 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), devices: Vec::new(), looks: 0, last_s: None }
+        let (root, logins) = (root.to_owned(), Logins::at(root));
+        Self { root, devices: Vec::new(), logins, looks: 0, last_s: None }
     }
 
-    /// In seconds; `None` where there is neither terminal nor readable device.
+    /// In seconds; `None` where there is no terminal, no readable device and no desktop that tells.
     pub(super) fn idle_s(&mut self, now_s: u64) -> Option<u64> {
         if self.looks == 0 {
             self.rescan(now_s);
@@ -53,7 +57,8 @@ impl Input {
         if told {
             self.last_s = Some(now_s);
         }
-        let times = self.last_s.into_iter().chain(typed(&self.root));
+        let used_s = self.logins.last_used_s(now_s);
+        let times = self.last_s.into_iter().chain(used_s).chain(typed(&self.root));
         since_latest(times, now_s)
     }
 

@@ -1,7 +1,7 @@
 //! What mining has to know of the machine: how busy others keep it, whether somebody sits at it, heat,
 //! power, battery, memory and the time.
 //!
-//! All of it is read from the kernel's files; no program is started. What cannot be read is unknown,
+//! All of it is read from the kernel's files, but for what logind knows; no program is started. What cannot be read is unknown,
 //! never a guess. What follows from it is decided in `mining::policy`.
 
 use std::fs;
@@ -15,6 +15,7 @@ mod battery;
 mod heat;
 mod input;
 mod load;
+mod logins;
 mod pressure;
 mod watts;
 

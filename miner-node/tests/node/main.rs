@@ -8,6 +8,7 @@ mod contract;
 mod crash;
 mod dashboards;
 mod delivery;
+mod desks;
 mod doctor;
 mod egress;
 mod endings;
