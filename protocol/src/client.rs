@@ -178,6 +178,9 @@ pub struct JobError {
     /// The end of the log, at most 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs_tail: Option<String>,
+    /// What the attempt used, as its node measured it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metrics: Map<String, Value>,
 }
 
 /// Reply of `GET /v1/jobs/{id}/result`, once the job has ended.

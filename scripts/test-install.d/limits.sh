@@ -11,9 +11,10 @@ limits() {
     submit '{"command": "sh", "args": ["-c", "tail /dev/zero"], "limits": {"ram_mb": 96, "max_runtime_s": 300}, "max_attempts": 1}'
     expect "a job that takes all memory ends" wait_until 240 "the hog to end" is_over
     same "how it ended" "$(job | jq -r .error.code)" E_OOM
+    peak=$(job | jq '.error.metrics.max_rss_mb // 0')
+    expect "its peak is known: $peak MiB of 96" test "$peak" -ge 90 -a "$peak" -le 96
     same "the service after it" "$(unit_state)" active
 
-    # The coordinator keeps what a run used with results only.
     submit '{"command": "sh", "args": ["-c", "head -c 50000000 /dev/zero | tail -c 50000000 | wc -c"], "limits": {"ram_mb": 96}}'
     expect "a job that keeps to its memory ends" wait_until 120 "the job to end" is_over
     same "how it ended" "$(job_state)" COMPLETED

@@ -254,6 +254,10 @@ fn error(row: &Row, state: JobState) -> Result<Option<JobError>, DbError> {
         code,
         message: row.get::<Option<String>>("error_message")?.unwrap_or_default(),
         logs_tail: row.get("logs_tail")?,
+        metrics: match row.get::<Option<Value>>("error_metrics")? {
+            Some(Value::Object(metrics)) => metrics,
+            _ => Map::new(),
+        },
     }))
 }
 

@@ -9,9 +9,10 @@ use protocol::job::SlotKind;
 use protocol::miner::{Fail, Failed};
 use protocol::{ErrorCode, FailureCode, JobId, JobState, Name, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::ending::{Next, Tries, after_failure};
-use super::store::{self, Ending, Requeue};
+use super::store::{self, Ending, Remains, Requeue};
 use super::work;
 use crate::accounts::{Answer, Caller, IdempotencyKey, once as guard};
 use crate::app::{self, App};
@@ -27,6 +28,9 @@ const LOGS_TAIL_BYTES: usize = 4096;
 
 /// Of how many classes at most it is worked out, in one sweep, why nobody took their jobs.
 const MAX_REASONS: usize = 16;
+
+/// The longest name and the longest text of a measurement that are kept, in bytes.
+const METRIC_BYTES: usize = 256;
 
 /// The longest message that is kept, in bytes.
 const MESSAGE_BYTES: usize = 1024;
@@ -137,7 +141,8 @@ async fn attempt<O: Operation>(
     Ok(said.map(Answer::Fresh))
 }
 
-/// Cuts what is too long, and takes out what no database can hold.
+/// Cuts what is too long, and takes out what no database can hold. Measurements that are too many or
+/// too large are left out: that an attempt failed is known without them.
 fn clean(report: &mut Fail) {
     if let Some(message) = &mut report.error_message {
         *message = message.replace('\0', "\u{fffd}");
@@ -147,6 +152,18 @@ fn clean(report: &mut Fail) {
         *tail = tail.replace('\0', "\u{fffd}");
         let from = tail.ceil_char_boundary(tail.len().saturating_sub(LOGS_TAIL_BYTES));
         tail.drain(..from);
+    }
+    let is_short = |text: &str| text.len() <= METRIC_BYTES && !text.contains('\0');
+    report.metrics.retain(|name, value| {
+        let is_plain = match value {
+            Value::Number(_) | Value::Bool(_) => true,
+            Value::String(text) => is_short(text),
+            _ => false,
+        };
+        is_plain && is_short(name)
+    });
+    if report.metrics.len() > super::MAX_METRICS {
+        report.metrics.clear();
     }
 }
 
@@ -184,8 +201,9 @@ async fn failed(
     let (slot, others) = another_can(app, tx, &row, miner_no).await?;
     let message = report.error_message.clone().unwrap_or_default();
     let error = (report.error_code.to_string(), message);
-    let logs_tail = report.logs_tail.clone();
-    let failure = Failure { code: report.error_code, error, logs_tail, slot, others };
+    let metrics = (!report.metrics.is_empty()).then(|| Value::Object(report.metrics.clone()));
+    let remains = Remains { logs_tail: report.logs_tail.clone(), metrics };
+    let failure = Failure { code: report.error_code, error, remains, slot, others };
     let mut sheet = Sheet::default();
     let failed = sheet.add(app, now, row, failure);
     sheet.write(tx, now).await?;
@@ -196,7 +214,7 @@ async fn failed(
 struct Failure {
     code: FailureCode,
     error: (String, String),
-    logs_tail: Option<String>,
+    remains: Remains,
     slot: SlotKind,
     others: bool,
 }
@@ -214,14 +232,14 @@ impl Sheet {
     /// Decides what becomes of a job.
     fn add(&mut self, app: &App, now: Timestamp, row: LeaseRow, failure: Failure) -> Failed {
         let retry = Duration::from_secs(u64::from(app.config.jobs.retry_secs));
-        let Failure { code, error, logs_tail, slot, others } = failure;
+        let Failure { code, error, remains, slot, others } = failure;
         let tries =
             Tries { attempt: row.attempt, max_attempts: row.max_attempts, leases: row.fence };
         match after_failure(code, tries, slot, others, retry) {
             Next::End(outcome) => {
                 let failed = Failed { state: outcome, attempt: row.attempt };
                 let error = Some(error);
-                self.endings.push(Ending { row, outcome, error, logs_tail, receipt_id: None });
+                self.endings.push(Ending { row, outcome, error, remains, receipt_id: None });
                 failed
             }
             Next::Requeue { counted, delay, exclude } => {
@@ -236,7 +254,7 @@ impl Sheet {
                 let wait = i64::from(app.config.jobs.ttl_secs);
                 let expires_at = row.expires_at.max(due_at.unwrap_or(now).plus_secs(wait));
                 let requeue =
-                    Requeue { row, due_at, expires_at, attempt, excluded, error, logs_tail };
+                    Requeue { row, due_at, expires_at, attempt, excluded, error, remains };
                 self.requeues.push(requeue);
                 Failed { state: JobState::Queued, attempt }
             }
@@ -285,7 +303,7 @@ async fn canceled(app: &App, tx: &mut Tx, client: &Name, job_id: JobId) -> Said<
         // First: intake locks the client before its accounts, too.
         intake::give_back(tx, job_id).await?;
     }
-    let ending = Ending { row, outcome, error, logs_tail: None, receipt_id: None };
+    let ending = Ending { row, outcome, error, remains: Remains::default(), receipt_id: None };
     store::end(tx, app.now(), &[ending]).await?;
     Ok(Ok(Canceled { job_id, state: outcome }))
 }
@@ -313,7 +331,8 @@ pub async fn lapse(app: &App, limit: i64) -> Result<usize, DbError> {
         let code = FailureCode::Crash;
         let error = (code.to_string(), message.to_owned());
         let (slot, others) = (SlotKind::Cpu, true);
-        sheet.add(app, now, row, Failure { code, error, logs_tail: None, slot, others });
+        let remains = Remains::default();
+        sheet.add(app, now, row, Failure { code, error, remains, slot, others });
     }
     sheet.write(&mut tx, now).await?;
     tx.commit().await?;
@@ -343,7 +362,7 @@ pub async fn expire(app: &App, limit: i64) -> Result<usize, DbError> {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
             let error = Some((ErrorCode::NoEligibleMiner.to_string(), message));
             let outcome = JobState::Expired;
-            Ending { row, outcome, error, logs_tail: None, receipt_id: None }
+            Ending { row, outcome, error, remains: Remains::default(), receipt_id: None }
         })
         .collect();
     store::end(&mut tx, now, &endings).await?;

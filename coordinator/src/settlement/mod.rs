@@ -367,7 +367,7 @@ async fn write(
                     row: lease,
                     outcome: JobState::Completed,
                     error: None,
-                    logs_tail: None,
+                    remains: store::Remains::default(),
                     receipt_id: Some(settled.receipt.receipt_id),
                 });
                 Ok(Answer::Fresh((answer, true)))

@@ -4,7 +4,7 @@ use protocol::client::JobView;
 use protocol::miner::Acked;
 use protocol::wallet::{Balance, LedgerLine, Page};
 use protocol::{Amount, ErrorCode, JobState, Receipt, Units};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Engine, TestApp, on_both_engines};
 
@@ -142,6 +142,37 @@ on_both_engines! {
         let balance: Balance = miner.get("/v1/wallet/balance").await.expect(200).json();
         assert_eq!(balance.balance, Amount::ZERO);
         app.audit().await;
+    }
+
+    async fn what_a_failed_attempt_used_is_told(app: TestApp) {
+        let client = app.client("c1").await;
+        let miner = app.registered("m1").await;
+        let id = client.submit(json!({"workload": "hash", "max_attempts": 2})).await;
+        let fail = async |metrics: Value| {
+            let job = miner.take().await;
+            let report = json!({"error_code": "E_EXIT", "metrics": metrics});
+            miner.about(&job, "fail", report).await.expect(200);
+            client.job(id).await.error.unwrap()
+        };
+        let used = json!({"max_rss_mb": 96, "cpu_seconds": 0.5, "isolation": "bwrap"});
+        let told = fail(used.clone()).await;
+        assert_eq!((told.code.as_str(), Value::Object(told.metrics)), ("E_EXIT", used));
+        app.advance(60);
+        app.sweep().await;
+        // What nobody measures is left out.
+        let told = fail(json!({"max_rss_mb": 95, "log": "x".repeat(300), "list": [1]})).await;
+        assert_eq!(Value::Object(told.metrics), json!({"max_rss_mb": 95}));
+        assert_eq!(client.result(id).await.error.unwrap().metrics["max_rss_mb"], 95);
+        // Of a job that went well in the end it is history.
+        let id = client.submit(json!({"workload": "hash", "max_attempts": 2})).await;
+        let job = miner.take().await;
+        let report = json!({"error_code": "E_EXIT", "metrics": {"max_rss_mb": 1}});
+        miner.about(&job, "fail", report).await.expect(200);
+        app.advance(60);
+        app.sweep().await;
+        let job = miner.take().await;
+        miner.prove(&miner.proof(&job, "done")).await.expect(201);
+        assert_eq!(client.job(id).await.error, None);
     }
 
     async fn the_seeds_script_works_without_ack_token_or_registration(app: TestApp) {

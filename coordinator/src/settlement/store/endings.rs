@@ -22,10 +22,19 @@ pub struct Ending {
     pub outcome: JobState,
     /// Why, where it did not complete: a failure code and a sentence.
     pub error: Option<(String, String)>,
-    /// The end of the log of the attempt that failed.
-    pub logs_tail: Option<String>,
+    /// What the attempt that failed left.
+    pub remains: Remains,
     /// Its receipt, where it completed.
     pub receipt_id: Option<Name>,
+}
+
+/// What an attempt that failed leaves for people to look at.
+#[derive(Debug, Clone, Default)]
+pub struct Remains {
+    /// The end of its log.
+    pub logs_tail: Option<String>,
+    /// What it used, as its node measured it.
+    pub metrics: Option<Value>,
 }
 
 /// Ends jobs: out of the queue, into the history, and what is held of prepaid funds goes back
@@ -94,23 +103,25 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
             .set("started_at", holder.map(|holder| holder.leased_at))
             .set("error_code", code)
             .set("error_message", message)
-            .set("logs_tail", ending.logs_tail.clone())
+            .set("logs_tail", ending.remains.logs_tail.clone())
+            .set("error_metrics", ending.remains.metrics.clone())
             .set("receipt_id", ending.receipt_id.as_ref().map(Name::to_string))
             .done();
     }
     let sql = tx.either(
         "update jobs j set outcome = r.outcome, finished_at = $1, attempt = r.attempt,
              miner_id = r.miner_id, started_at = r.started_at, error_code = r.error_code,
-             error_message = r.error_message, logs_tail = r.logs_tail, receipt_id = r.receipt_id
-         from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10)
+             error_message = r.error_message, logs_tail = r.logs_tail,
+             error_metrics = r.error_metrics, receipt_id = r.receipt_id
+         from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              as r(job_id, outcome, attempt, miner_id, started_at, error_code, error_message,
-                  logs_tail, receipt_id)
+                  logs_tail, error_metrics, receipt_id)
          where j.job_id = r.job_id and j.outcome is null returning j.issue_most",
         "update jobs set outcome = r.value ->> 'outcome', finished_at = $1,
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
-             receipt_id = r.value ->> 'receipt_id'
+             error_metrics = r.value -> 'error_metrics', receipt_id = r.value ->> 'receipt_id'
          from json_each($2) r where job_id = r.value ->> 'job_id' and outcome is null
          returning issue_most",
     );

@@ -8,7 +8,7 @@ mod requeues;
 
 pub use credits::{Accepted, Settled, Terms, accept, settled, terms, uploads};
 pub use due::{forget_classes, lapsed, overdue, queue_due};
-pub use endings::{Ending, end, holds};
+pub use endings::{Ending, Remains, end, holds};
 use protocol::{JobId, Name, Timestamp};
 pub use refusals::{Refusal, refuse};
 pub use requeues::{Requeue, requeue};

@@ -3,7 +3,7 @@
 use protocol::{JobState, Timestamp};
 use serde_json::json;
 
-use super::endings::{Closed, close_attempts, failure};
+use super::endings::{Closed, Remains, close_attempts, failure};
 use crate::db::{Args, DbError, Rows, Tx};
 use crate::dispatch::store::LeaseRow;
 use crate::events::{self, Event};
@@ -23,8 +23,8 @@ pub struct Requeue {
     pub excluded: Vec<i64>,
     /// Why: a failure code and a sentence.
     pub error: (String, String),
-    /// The end of the log of the attempt that failed.
-    pub logs_tail: Option<String>,
+    /// What the attempt that failed left.
+    pub remains: Remains,
 }
 
 /// Puts jobs back into the queue. The row keeps its fence and token: until somebody else gets the
@@ -52,7 +52,8 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
             .set("job_id", requeue.row.job_id)
             .set("error_code", requeue.error.0.as_str())
             .set("error_message", requeue.error.1.as_str())
-            .set("logs_tail", requeue.logs_tail.clone())
+            .set("logs_tail", requeue.remains.logs_tail.clone())
+            .set("error_metrics", requeue.remains.metrics.clone())
             .done();
     }
     let sql = tx.either(
@@ -72,12 +73,13 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
     DbError::expect("requeue", requeues.len() as u64, back)?;
     let sql = tx.either(
         "update jobs j set error_code = r.error_code, error_message = r.error_message,
-             logs_tail = r.logs_tail
+             logs_tail = r.logs_tail, error_metrics = r.error_metrics
          from jsonb_to_recordset($1) as r(job_id uuid, error_code text, error_message text,
-             logs_tail text)
+             logs_tail text, error_metrics jsonb)
          where j.job_id = r.job_id",
         "update jobs set error_code = r.value ->> 'error_code',
-             error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail'
+             error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
+             error_metrics = r.value -> 'error_metrics'
          from json_each($1) r where job_id = r.value ->> 'job_id'",
     );
     let said = tx.execute(sql, Args::new().with_rows(said)).await?;
