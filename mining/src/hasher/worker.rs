@@ -58,12 +58,13 @@ impl Machine {
 
 impl<'a> Worker<'a> {
     pub(super) fn new(shared: &'a Shared, number: usize, tell: &'a dyn Fn(Event)) -> Self {
-        let task = Arc::clone(&shared.task.lock().unwrap_or_else(PoisonError::into_inner));
+        // None that was ever set: whatever there is already is taken over like all that comes.
+        let task = Task { number: 0, source: None, work: None, next_nonce: Arc::default() };
         Self {
             shared,
             lane: &shared.lanes[number],
             tell,
-            task,
+            task: Arc::new(task),
             number,
             machine: None,
             blob: Vec::new(),
@@ -298,8 +299,46 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::AtomicU64;
 
+    use ::ghostrider::Plan;
+    use ::ghostrider::cryptonight::Kernel;
+
     use super::*;
+    use crate::ghostrider::Plans;
     use crate::randomx::{Cache, Mode};
+    use crate::target::Target;
+    use crate::work::{NonceRange, Work};
+
+    /// Between its start and its first look a thread may be held up for long.
+    #[test]
+    fn a_lane_that_begins_late_takes_over_what_there_is() {
+        let nonces = NonceRange::ALL;
+        let bad = Work::new(vec![0; 76], 39, nonces, Target::of_difficulty(1)).unwrap();
+        let plans = Plans::fixed(1, Plan::new(Kernel::PORTABLE));
+        let task = Task {
+            number: 3,
+            source: Some(Source::GhostRider(plans)),
+            work: Some(bad),
+            next_nonce: Arc::default(),
+        };
+        let shared = Shared {
+            task: Mutex::new(Arc::new(task)),
+            tried: Mutex::default(),
+            current: AtomicU64::new(3),
+            lanes: Box::new([Lane::default()]),
+        };
+        shared.lanes[0].wanted.store(true, Ordering::Release);
+        let (sender, told) = std::sync::mpsc::channel();
+        let tell = |event| {
+            // It ends where it would wait for the next task.
+            shared.current.store(0, Ordering::Release);
+            thread::current().unpark();
+            sender.send(event).unwrap();
+        };
+        Worker::new(&shared, 0, &tell).run();
+        let bad = Event::BadWork { task: 3, why: BadWork::NoHeader(76) };
+        assert_eq!((told.try_recv(), told.try_recv().is_err()), (Ok(bad), true));
+        assert_eq!(shared.lanes[0].task.load(Ordering::Acquire), 3);
+    }
 
     #[test]
     fn a_lane_without_a_scratchpad_is_counted_out_and_asks_again() {

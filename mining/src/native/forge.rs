@@ -9,8 +9,8 @@ use super::{Common, Message, Pages, Settings};
 use crate::randomx::{Builder, Cache, Mode, OutOfMemory, self_test};
 use crate::{ghostrider, host};
 
-/// With less memory than this available, there is no dataset: it would be the machine's last.
-pub(super) const FAST_NEEDS_BYTES: u64 = 3 << 30;
+/// With less memory than this available, in bytes, there is no dataset: it would be the machine's last.
+pub const FAST_NEEDS_BYTES: u64 = 3 << 30;
 
 /// What must be available for a second dataset: its memory and its cache's, and 1 GiB for others.
 pub(super) const AHEAD_NEEDS_BYTES: u64 = (2080 + 256 + 1024) << 20;

@@ -29,6 +29,7 @@ use board::Board;
 use driver::Driver;
 use forge::Forged;
 
+pub use forge::FAST_NEEDS_BYTES;
 pub use inbox::Inbox;
 pub use link::CannotStart;
 
