@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use mining::hasher::{Event, Source};
+use mining::host;
+use mining::native::FAST_NEEDS_BYTES;
 use mining::randomx::{self, Builder, Cache, Mode};
 use mining::work::MONERO_NONCE_AT;
 use mining::{Algorithm, Hasher, NonceRange, Target, Work};
@@ -110,6 +112,14 @@ impl Bench {
     }
 
     fn randomx(&self) -> Result<String, String> {
+        // Reserved pages are no part of what is available.
+        let available = host::available_bytes();
+        if !self.light && !self.reserved_pages && available < FAST_NEEDS_BYTES {
+            let (mib, wants) = (available >> 20, FAST_NEEDS_BYTES >> 20);
+            return Err(format!(
+                "{mib} MiB of memory are available, a dataset wants {wants}: use --light, a ninth as fast"
+            ));
+        }
         let mode = Mode { reserved_pages: self.reserved_pages, ..Mode::fastest() };
         let mode = mode.or_secure(self.secure_jit);
         randomx::self_test(mode).map_err(|error| error.to_string())?;
