@@ -2,7 +2,8 @@
 //! of, here or by another replica.
 //!
 //! Heartbeats end here and reach the database in one statement a second, through
-//! [`Presence::flush`]. What is lost with the process is only what a miner says again.
+//! [`Presence::flush`]. What is lost with the process is what a miner says again, and up to five
+//! minutes of its uptime.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -121,7 +121,8 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
-             error_metrics = r.value -> 'error_metrics', receipt_id = r.value ->> 'receipt_id'
+             error_metrics = nullif(r.value -> 'error_metrics', 'null'),
+             receipt_id = r.value ->> 'receipt_id'
          from json_each($2) r where job_id = r.value ->> 'job_id' and outcome is null
          returning issue_most",
     );

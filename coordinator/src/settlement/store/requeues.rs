@@ -79,7 +79,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
          where j.job_id = r.job_id",
         "update jobs set error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
-             error_metrics = r.value -> 'error_metrics'
+             error_metrics = nullif(r.value -> 'error_metrics', 'null')
          from json_each($1) r where job_id = r.value ->> 'job_id'",
     );
     let said = tx.execute(sql, Args::new().with_rows(said)).await?;
