@@ -30,6 +30,19 @@ check_jobs() {
         "$(jq -r '.receipt_id // empty' "$dir/jobs.jsonl" | sort -u | wc -l)" "$jobs"
 }
 
+# check_files DIR: what was left behind by a job is there, whichever replica is asked: DIR/sorted.txt.
+# After check_jobs.
+check_files() {
+    local dir=$1 job right=0 sorted=0
+    for job in $(jq -r 'select(.artifacts != null) | .job_id' "$dir/jobs.jsonl"); do
+        sorted=$((sorted + 1))
+        if api client GET "/v1/jobs/$job/artifacts/1" | cmp -s - "$dir/sorted.txt"; then
+            right=$((right + 1))
+        fi
+    done
+    expect "files of jobs that are whole: $right of $sorted" test "$right" = "$sorted" -a "$right" -gt 0 || true
+}
+
 # check_books DIR COORDINATOR JOBS: with the key node-1 of the wallet, and by an audit of the
 # coordinator in directory COORDINATOR.
 check_books() {
