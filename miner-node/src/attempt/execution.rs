@@ -20,7 +20,8 @@ use crate::runners::report::{REPORTED, Report};
 use crate::runners::{Plan, Refusal};
 use crate::sandbox::container::{Contained, Container};
 use crate::sandbox::{Command, Door, Ending, Gpu, Places, Run, SandboxError, Usage};
-use crate::servers::{Call, ServerError};
+use crate::servers::{Call, Served, ServerError};
+use crate::tally::Reply;
 use crate::workdir::{JobDir, Phase, RunRecord};
 use crate::{output, progress, servers};
 
@@ -226,6 +227,9 @@ impl Attempt<'_> {
     async fn call(&self, call: &Call) -> Result<Done, Abandoned> {
         let started = Instant::now();
         let served = call.run(&self.dir.places(), &self.held.interrupt).await;
+        if let Some(reply) = reply(&served) {
+            self.node.tally.asked(call.model(), reply);
+        }
         let served = served.map_err(|error| {
             let usage = Usage { wall: started.elapsed(), ..Usage::default() };
             let _ = self.used.set((usage, servers::ISOLATION.to_owned()));
@@ -287,6 +291,18 @@ impl Attempt<'_> {
             Ending::Canceled => Err(self.stopped()),
         }
     }
+}
+
+/// What the books of its model say of a request; nothing where somebody broke it off.
+fn reply(served: &Result<Served, ServerError>) -> Option<Reply> {
+    Some(match served {
+        Ok(Served { ending: Ending::Exited(0), wall, tokens, .. }) => {
+            Reply::Answered { wall: *wall, tokens: tokens.unwrap_or(0) }
+        }
+        Ok(Served { ending: Ending::Canceled, .. }) => return None,
+        Err(ServerError::Refused(_)) => Reply::Refused,
+        Ok(_) | Err(_) => Reply::Failed,
+    })
 }
 
 fn spent(max_mb: u32) -> Refusal {

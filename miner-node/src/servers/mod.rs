@@ -114,12 +114,17 @@ impl Call {
         Ok(self.served(outcome, started.elapsed()))
     }
 
+    /// The model that is asked for, by the name under which it is offered.
+    pub fn model(&self) -> &str {
+        self.request.model()
+    }
+
     fn served(&self, outcome: Outcome, wall: Duration) -> Served {
         Served {
             ending: outcome.ending,
             wall,
             tokens: outcome.tokens,
-            model: self.request.model().to_owned(),
+            model: self.model().to_owned(),
             metrics: outcome.metrics,
         }
     }

@@ -97,8 +97,57 @@ pub struct Counts {
     pub earned: Amount,
     /// Heartbeats without an answer.
     pub heartbeats_failed: u64,
+    /// Requests to inference servers, by the model that jobs asked for.
+    pub models: BTreeMap<String, Requests>,
     /// What was mined.
     pub mined: Mined,
+}
+
+/// What came of a request to an inference server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// An answer, after `wall`, with so many tokens.
+    Answered {
+        /// From the request to the end of the answer.
+        wall: Duration,
+        /// As the server counts, for text.
+        tokens: u64,
+    },
+    /// The server understood and refused.
+    Refused,
+    /// No answer, none that is to be understood, or none within the job's limits.
+    Failed,
+}
+
+/// The requests for one model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Requests {
+    /// How many were answered.
+    pub answered: u64,
+    /// How many the server refused.
+    pub refused: u64,
+    /// How many came to nothing.
+    pub failed: u64,
+    /// How long those that were answered took, in microseconds.
+    pub answered_us: u64,
+    /// Tokens that were generated.
+    pub tokens: u64,
+}
+
+impl Requests {
+    pub(super) fn note(&mut self, reply: Reply) {
+        match reply {
+            Reply::Answered { wall, tokens } => {
+                let micros = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+                self.answered += 1;
+                self.answered_us = self.answered_us.saturating_add(micros);
+                self.tokens = self.tokens.saturating_add(tokens);
+            }
+            Reply::Refused => self.refused += 1,
+            Reply::Failed => self.failed += 1,
+        }
+    }
 }
 
 /// What was mined, over all lives of the node and its engines.

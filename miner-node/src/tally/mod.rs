@@ -16,12 +16,15 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::workdir::{read_json, write_json};
-pub use counts::{BOUNDS, Counts, Durations, Mined, Outcome};
+pub use counts::{BOUNDS, Counts, Durations, Mined, Outcome, Reply, Requests};
 
 mod counts;
 
 /// The file, in the state directory.
 const FILE: &str = "counters.json";
+
+/// Of so many models requests are counted; of others that servers have later, none.
+const MOST_MODELS: usize = 256;
 
 /// The counters of a node.
 #[derive(Debug)]
@@ -102,6 +105,14 @@ impl Tally {
         };
         *sum = sum.saturating_add(micros);
         book.counts.durations.note(wall);
+    }
+
+    /// An inference server was asked for `model`.
+    pub fn asked(&self, model: &str, reply: Reply) {
+        let models = &mut self.book().counts.models;
+        if models.len() < MOST_MODELS || models.contains_key(model) {
+            models.entry(model.to_owned()).or_default().note(reply);
+        }
     }
 
     /// A job has ended for this node.
@@ -199,6 +210,28 @@ mod tests {
         assert_eq!((counts.starts, counts.earned), (2, amount("0.75")));
         assert_eq!((counts.cpu_us, counts.durations.count()), (2_000_000, 1));
         assert_eq!(second.contact().1, Some(amount("7.25")));
+    }
+
+    #[test]
+    fn requests_are_counted_by_model_and_not_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let tally = Tally::open(dir.path());
+        let answered = Reply::Answered { wall: Duration::from_millis(500), tokens: 20 };
+        for reply in [answered, answered, Reply::Refused, Reply::Failed] {
+            tally.asked("tiny", reply);
+        }
+        tally.save(None).unwrap();
+        let again = Tally::open(dir.path());
+        again.asked("tiny", answered);
+        let counted =
+            Requests { answered: 3, refused: 1, failed: 1, answered_us: 1_500_000, tokens: 60 };
+        assert_eq!(again.counts(None).models, BTreeMap::from([("tiny".to_owned(), counted)]));
+        for number in 0..MOST_MODELS {
+            again.asked(&format!("model {number}"), Reply::Failed);
+        }
+        again.asked("tiny", answered);
+        let models = again.counts(None).models;
+        assert_eq!((models.len(), models["tiny"].answered), (MOST_MODELS, 4));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use coordinator::telemetry;
 use figment::providers::{Format as _, Yaml};
 use miner_node::capabilities::gpu::{DeviceProbe, NoDevices, Vendor};
 use miner_node::capabilities::{GpuDevice, Sensors};
+use miner_node::tally::Reply;
 use mining::engine::{Allowance, Engine, Hashrate, Phase, Status};
 use regex::Regex;
 use serde_json::Value;
@@ -91,6 +92,7 @@ async fn told() -> BTreeSet<String> {
     let running = rig.run_with_sensors(Sensors::with_gpus(vec![Box::new(OneGpu)])).await;
     running.node.sharing.employ(std::sync::Arc::new(Mines));
     rig.result(rig.submit_script("true").await).await;
+    running.node.tally.asked("tiny", Reply::Failed);
     // What its loops tell now and then.
     telemetry::ready(true);
     telemetry::miners_online(1);

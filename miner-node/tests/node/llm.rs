@@ -1,11 +1,13 @@
 //! Text from the owner's inference server: what is asked of it, what comes of its answers, good and
 //! bad, and which models are offered meanwhile.
 
+use miner_node::tally::Requests;
 use protocol::JobState;
 use serde_json::{Value, json};
 
 use crate::model_server::ModelServer;
 use crate::rig::{Rig, eventually};
+use crate::top::get;
 
 fn dialogue(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -277,6 +279,36 @@ async fn hostile_answers_end_the_job_and_nothing_else() {
         rig.failed(id, code).await;
     }
     assert!(elsewhere.asked("POST /api/generate").is_empty());
+    let counted = Requests { refused: 1, failed: 8, ..Requests::default() };
+    assert_eq!(node.node.tally.counts(None).models["m"], counted);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn requests_of_a_model_are_counted() {
+    let answer = json!({"model": "m", "response": "Hi", "done": true, "eval_count": 3});
+    let server = ModelServer::start(answering("m", json!({"say": [answer]}))).await;
+    let rig = rig(&server).await;
+    let node = rig.run().await;
+    until_offered(&rig, &["m"]).await;
+    let mut jobs = Vec::new();
+    for _ in 0..100 {
+        jobs.push(rig.submit(prompt("m")).await);
+    }
+    for id in jobs {
+        rig.result(id).await;
+    }
+    let page = get(&rig, "/metrics").await;
+    for part in [
+        "aitbc_node_model_requests_total{model=\"m\",outcome=\"answered\"} 100\n",
+        "aitbc_node_model_requests_total{model=\"m\",outcome=\"failed\"} 0\n",
+        "aitbc_node_model_tokens_total{model=\"m\"} 300\n",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let name = "aitbc_node_model_answer_seconds_total{model=\"m\"} ";
+    let took = page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert!(took.parse::<f64>().unwrap() > 0.0, "{took}");
     node.end().await;
 }
 

@@ -29,7 +29,7 @@ fn status(rig: &Rig) -> Value {
 }
 
 /// What it answers at its control socket.
-async fn get(rig: &Rig, path: &str) -> String {
+pub async fn get(rig: &Rig, path: &str) -> String {
     let socket = rig.config.workspace.root.join("control.sock");
     let client = reqwest::Client::builder().unix_socket(socket).build().unwrap();
     let reply = client.get(format!("http://localhost{path}")).send().await.unwrap();

@@ -1,10 +1,12 @@
 //! Jobs, and how the node stands with the coordinator.
 
+use std::collections::BTreeMap;
+
 use protocol::Amount;
 
 use super::page::{Page, quoted, yes};
 use crate::listener::{Coordination, View, Work};
-use crate::tally::{BOUNDS, Counts, Durations, Outcome};
+use crate::tally::{BOUNDS, Counts, Durations, Outcome, Requests};
 
 pub(super) fn write(page: &mut Page, view: &View) {
     page.family("aitbc_node_info", "gauge", "Which node in which version this is");
@@ -88,6 +90,40 @@ fn totals(page: &mut Page, counts: &Counts) {
         counts.heartbeats_failed as f64,
     );
     durations(page, &counts.durations);
+    models(page, &counts.models);
+}
+
+/// What inference servers did: requests, how long an answer takes, tokens, and how many came to nothing.
+fn models(page: &mut Page, models: &BTreeMap<String, Requests>) {
+    if models.is_empty() {
+        return;
+    }
+    let name = "aitbc_node_model_requests_total";
+    page.family(name, "counter", "Requests to inference servers, by model and outcome");
+    for (model, requests) in models {
+        let outcomes = [
+            ("answered", requests.answered),
+            ("refused", requests.refused),
+            ("failed", requests.failed),
+        ];
+        for (outcome, count) in outcomes {
+            let labels = format!("{{model=\"{}\",outcome=\"{outcome}\"}}", quoted(model));
+            page.line(name, &labels, count as f64);
+        }
+    }
+    let by_model = |part: fn(&Requests) -> f64| {
+        models.iter().map(move |(model, requests)| (model.clone(), part(requests)))
+    };
+    page.by(
+        ("aitbc_node_model_answer_seconds_total", "counter", "How long answered requests took"),
+        "model",
+        by_model(|requests| requests.answered_us as f64 / 1e6),
+    );
+    page.by(
+        ("aitbc_node_model_tokens_total", "counter", "Tokens that were generated"),
+        "model",
+        by_model(|requests| requests.tokens as f64),
+    );
 }
 
 fn durations(page: &mut Page, durations: &Durations) {
