@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the installer does to a machine that is at work, played: plays.sh has the plays, systemd.sh the
-# systemd that they are played with. To be sourced.
+# What the installer does to a machine that is at work, played: plays.sh and package.sh have the plays,
+# systemd.sh the systemd that they are played with. To be sourced.
 
 service() {
     local play=$STAGE/play
@@ -31,6 +31,11 @@ service() {
     act_of "nothing new: nothing is started again" nothing_new
     act_of "removal stops what is not enabled, and leaves the owner's drop-ins" removal_of_running
     act_of "removal beside the package leaves the package's" removal_beside_package
+    act_of "an upgrade of the package" package_upgrade
+    act_of "one to a broken program is taken back, and dpkg is told" package_upgrade_to_broken
+    act_of "it is made up for when what was missing is there" package_is_mended
+    act_of "with nothing at work there is nothing to take back" package_with_nothing_at_work
+    act_of "nor where no service may be started" package_that_may_start_nothing
     act_of "lists of packages that are old are no obstacle" old_lists
     act_of "huge pages that are permitted already stay as they are" permitted_pages
 }

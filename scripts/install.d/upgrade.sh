@@ -2,12 +2,10 @@
 # How install_miner.sh starts the service, and puts a new program in place of one that is at work: what
 # runs may end first, and a program that does not become healthy goes again. To be sourced.
 
-# How long a program may take until it is healthy, in seconds; what systemd still lets it take to start
-# is not counted. A machine that is emulated needs more.
-HEALTH_SECS=${AITBC_HEALTH_SECS:-60}
-
 # shellcheck source=scripts/install.d/drain.sh
 source "$HERE/scripts/install.d/drain.sh"
+# shellcheck source=scripts/install.d/health.sh
+source "$HERE/scripts/install.d/health.sh"
 
 start_or_upgrade() {
     # shellcheck disable=SC2153  # it is in files.sh
@@ -32,7 +30,7 @@ start_service() {
     fi
     ! systemctl -q is-active aitbc-miner.service || was_active=yes
     # At work may also be what the boot guide has installed, or a program that was replaced since.
-    if [[ $was_active == no || $RESTART == yes ]] || ! is_at_work; then
+    if [[ $was_active == no || $RESTART == yes ]] || ! is_at_work "$ROOT_DIR$PROGRAM"; then
         if [[ $START == no ]]; then
             [[ $was_active == no ]] ||
                 warn "what runs knows nothing of this yet: systemctl restart aitbc-miner.service"
@@ -40,7 +38,7 @@ start_service() {
         fi
         [[ $was_active == no ]] || wait_for_jobs
         start_again
-        [[ $DRY == yes ]] || is_soon_healthy || die "the miner does not get healthy: see
+        [[ $DRY == yes ]] || is_soon_healthy "$ROOT_DIR$PROGRAM" || die "the miner does not get healthy: see
     systemctl status aitbc-miner; tail $LOG; miner-node doctor"
         [[ $DRY == yes || $was_active == no ]] || undrain_node "$ROOT_DIR$PROGRAM"
     fi
@@ -67,7 +65,7 @@ upgrade() {
     put 0755 "$NEW" "$PROGRAM"
     start_again
     [[ $DRY == no ]] || return 0
-    if is_soon_healthy; then
+    if is_soon_healthy "$program"; then
         undrain_node "$ROOT_DIR$PROGRAM"
         report "AITBC miner upgraded to $("$program" --version)"
         return
@@ -77,28 +75,8 @@ upgrade() {
     [[ ! -e $ROOT_DIR$UNIT_BEFORE ]] || put 0644 "$ROOT_DIR$UNIT_BEFORE" "$UNIT"
     systemctl daemon-reload
     start_again
-    is_soon_healthy || die "the program before it does not get healthy, either: see
+    is_soon_healthy "$ROOT_DIR$PROGRAM" || die "the program before it does not get healthy, either: see
     systemctl status aitbc-miner; tail $LOG; miner-node doctor"
     undrain_node "$ROOT_DIR$PROGRAM"
     die "the upgrade failed and was taken back; the miner works as before"
-}
-
-shown() { systemctl show -P "$1" aitbc-miner.service; }
-
-# Whether the main process is the very program that is installed.
-is_at_work() { [[ $(readlink "/proc/$(shown MainPID)/exe") == "$ROOT_DIR$PROGRAM" ]]; }
-
-# Healthy: systemd was told so by the program that is installed, and it answers.
-is_soon_healthy() {
-    local deadline=$((SECONDS + HEALTH_SECS))
-    while :; do
-        if systemctl -q is-active aitbc-miner.service && is_at_work && "$ROOT_DIR$PROGRAM" why --json >/dev/null 2>&1; then
-            return
-        fi
-        # It ends as soon as it is started, again and again.
-        (($(shown NRestarts) < 5)) || return 1
-        # One that still starts is ended by systemd after TimeoutStartSec, and is in another state then.
-        ((SECONDS < deadline)) || [[ $(shown SubState) == start ]] || return 1
-        sleep 1
-    done
 }

@@ -40,7 +40,8 @@ tree_of_miner() {
     for file in etc/miner/allowlist.d/*.yaml; do
         install -D -m 0644 "$file" "$deb/etc/aitbc/miner/allowlist.d/$(basename "$file")"
     done
-    for file in etc/miner.conf etc/miner.yaml scripts/install.d/drain.sh etc/miner/tasks/word_count.py; do
+    for file in etc/miner.conf etc/miner.yaml scripts/install.d/{drain,health}.sh \
+        etc/miner/tasks/word_count.py; do
         install -D -m 0644 "$file" "$share/$(basename "$file")"
     done
     install -D -m 0644 LICENSE-MIT "$deb/usr/share/doc/aitbc-miner/copyright"
