@@ -57,6 +57,7 @@ broken_package() {
     local tree=$HOUSE/broken-package
     rm -rf "$tree"
     dpkg-deb --raw-extract "$DIST"/aitbc-miner_*.deb "$tree"
+    # shellcheck disable=SC2016  # it is the other shell's
     printf '#!/bin/sh\ntest "$1" = --version\n' >"$tree/usr/bin/miner-node"
     sed -i 's/^Version: .*/&+broken/' "$tree/DEBIAN/control"
     dpkg-deb --root-owner-group -Zgzip --build "$tree" "$1" >/dev/null
