@@ -18,7 +18,7 @@ mod storable;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use args::{Args, Rows};
+pub use args::{Args, RowBuilder, Rows};
 pub use commits::{Changes, Commits};
 pub use error::DbError;
 pub use notices::Notices;
@@ -135,7 +135,7 @@ impl Db {
     /// [`DbError::Unavailable`] where no connection is to be had.
     pub async fn write(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
-            Pools::Postgres(pool) => Inner::Postgres(bounded(ANSWER_TIMEOUT, pool.begin()).await?),
+            Pools::Postgres(pool) => Inner::Postgres(postgres::begin(pool, None).await?),
             // A deferred transaction that reads first fails at its first write as soon as anybody
             // else wrote in between, and no busy timeout helps.
             Pools::Sqlite { writer, .. } => {
@@ -152,8 +152,7 @@ impl Db {
     pub async fn read(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
             Pools::Postgres(pool) => {
-                let begun = bounded(ANSWER_TIMEOUT, pool.begin_with(postgres::BEGIN_READING));
-                Inner::Postgres(begun.await?)
+                Inner::Postgres(postgres::begin(pool, Some(postgres::BEGIN_READING)).await?)
             }
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
         };

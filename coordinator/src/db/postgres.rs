@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Error, PgConnection};
+use sqlx::{Connection as _, Error, PgConnection, Postgres, Transaction};
 use tokio::time::timeout;
 
 use super::{ACQUIRE_TIMEOUT, UrlError};
@@ -90,6 +90,30 @@ pub(super) fn migrating(statements: &PgPool) -> PgPool {
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options)
+}
+
+/// Begins a transaction. Of a connection that is idle nothing is asked before: that it begins is
+/// answer enough, and where it does not, another one is looked for.
+pub(super) async fn begin(
+    pool: &PgPool,
+    statement: Option<&'static str>,
+) -> Result<Transaction<'static, Postgres>, Error> {
+    let idle = async {
+        match statement {
+            Some(statement) => pool.try_begin_with(statement).await,
+            None => pool.try_begin().await,
+        }
+    };
+    if let Ok(Ok(Some(begun))) = timeout(PING_TIMEOUT, idle).await {
+        return Ok(begun);
+    }
+    let asked = async {
+        match statement {
+            Some(statement) => pool.begin_with(statement).await,
+            None => pool.begin().await,
+        }
+    };
+    bounded(ANSWER_TIMEOUT, asked).await
 }
 
 async fn answers(connection: &mut PgConnection) -> Result<bool, Error> {

@@ -16,6 +16,7 @@ use crate::app::{self, Clock};
 use crate::config::{Config, Leases};
 use crate::db::{Db, DbError, Tx};
 use crate::events::{self, Event};
+use crate::jobs::Spec;
 use crate::miners::Miner;
 
 /// How many more candidates than miners are fetched per class: some may exclude those that ask.
@@ -25,8 +26,8 @@ const SPARE: i64 = 4;
 pub(super) struct Claimed {
     /// Jobs, by the number of the ask; with their class, unless they were handed out before.
     pub jobs: HashMap<usize, (Option<i32>, Job)>,
-    /// Classes that have no more queued jobs.
-    pub exhausted: BTreeSet<i32>,
+    /// Classes of which fewer jobs were found than could have been handed out.
+    pub short: BTreeSet<i32>,
     /// The ranks of the jobs that were handed out, with their classes and kinds of slots.
     pub ranks: Vec<(i32, SlotKind, i64)>,
     /// Another replica was faster for some.
@@ -65,39 +66,43 @@ impl Desk<'_> {
         let wanted = wanted(&hands, &room, ready);
         let candidates = store::candidates(&mut tx, now, &wanted).await?;
         let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
-        let mut exhausted = short(&wanted, &candidates);
+        let short = short(&wanted, &candidates);
         let dealt = deal::deal(candidates, &hands, &mut room, kind_of);
         let grants: Vec<Grant> = dealt
             .iter()
             .map(|(hand, candidate)| grant(&self.config.leases, now, &asks[*hand].miner, candidate))
             .collect();
         let granted = store::lease(&mut tx, now, &grants).await?;
-        // What is left, for example for miners that are not excluded from it, keeps a class ready.
-        for class in store::ready_among(&mut tx, &exhausted).await? {
-            exhausted.remove(&class);
-        }
         let raced = granted.len() < grants.len() || free.len() < miners.len();
-        record(&mut tx, now, &granted, &miners).await?;
-        let mut specs = store::specs(&mut tx, granted.iter().map(|held| held.job_id)).await?;
+        tell(&mut tx, now, &granted, &miners).await?;
         tx.commit().await?;
 
-        let ranks = dealt
-            .iter()
-            .filter(|(_, candidate)| granted.iter().any(|held| held.job_id == candidate.job_id))
-            .map(|(_, candidate)| (candidate.class_id, kind_of(candidate.class_id), candidate.rank))
-            .collect();
-        let by_job: HashMap<JobId, (usize, i32)> = dealt
-            .iter()
-            .map(|(hand, candidate)| (candidate.job_id, (*hand, candidate.class_id)))
-            .collect();
-        for held in granted {
-            let spec = specs.remove(&held.job_id);
-            if let (Some((hand, class)), Some(spec)) = (by_job.get(&held.job_id), spec) {
-                let job = spec.into_job(held.job_id, held.attempt, held.lease);
-                jobs.insert(*hand, (Some(*class), job));
+        let by_job: HashMap<JobId, (usize, &Candidate)> =
+            dealt.iter().map(|(hand, candidate)| (candidate.job_id, (*hand, candidate))).collect();
+        let mut ranks = Vec::with_capacity(granted.len());
+        for (held, spec) in granted {
+            let Some((hand, candidate)) = by_job.get(&held.job_id) else { continue };
+            let class = candidate.class_id;
+            ranks.push((class, kind_of(class), candidate.rank));
+            let job = spec.into_job(held.job_id, held.attempt, held.lease);
+            jobs.insert(*hand, (Some(class), job));
+        }
+        Ok(Claimed { jobs, short, ranks, raced })
+    }
+
+    /// Those of some classes that have no more queued jobs. What is left, for example for miners that
+    /// are not excluded from it, keeps a class ready.
+    pub(super) async fn exhausted(
+        &self,
+        mut classes: BTreeSet<i32>,
+    ) -> Result<BTreeSet<i32>, DbError> {
+        if !classes.is_empty() {
+            let mut tx = self.db.read().await?;
+            for class in store::ready_among(&mut tx, &classes).await? {
+                classes.remove(&class);
             }
         }
-        Ok(Claimed { jobs, exhausted, ranks, raced })
+        Ok(classes)
     }
 
     /// The ready classes that the one who asks can take now.
@@ -208,6 +213,7 @@ fn grant(leases: &Leases, now: Timestamp, miner: &Miner, candidate: &Candidate) 
     Grant {
         job_id: candidate.job_id,
         miner_no: miner.no,
+        miner_id: miner.id.clone(),
         tokenless: !miner.registered,
         token: app::new_lease_token(),
         expires_at: expires_at.min(deadline),
@@ -215,18 +221,17 @@ fn grant(leases: &Leases, now: Timestamp, miner: &Miner, candidate: &Candidate) 
     }
 }
 
-/// Writes the history of new leases.
-async fn record(
+/// Tells of new leases.
+async fn tell(
     tx: &mut Tx,
     now: Timestamp,
-    granted: &[HeldJob],
+    granted: &[(HeldJob, Spec)],
     miners: &BTreeMap<i64, Arc<Miner>>,
 ) -> Result<(), DbError> {
     let name = |no: i64| miners.get(&no).map_or("", |miner| miner.id.as_str());
-    store::begin_attempts(tx, now, granted, name).await?;
     let events: Vec<Event> = granted
         .iter()
-        .map(|held| {
+        .map(|(held, _)| {
             let Lease { fence, .. } = held.lease;
             let more = json!({
                 "attempt": held.attempt, "fence": fence, "miner_id": name(held.miner_no),

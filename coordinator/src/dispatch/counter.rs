@@ -124,9 +124,14 @@ impl Counter {
                     for (class, kind, rank) in &claimed.ranks {
                         self.shared.board().served.reach(*class, *kind, *rank);
                     }
-                    self.rest(&ready, &claimed.exhausted);
+                    let short = claimed.short.clone();
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
+                    // Nobody waits for this look.
+                    match desk.exhausted(short).await {
+                        Ok(exhausted) => self.rest(&ready, &exhausted),
+                        Err(error) => tracing::debug!(%error, "cannot see what is left"),
+                    }
                 }
                 Err(error) => {
                     let error = ApiError::from(error);

@@ -82,9 +82,9 @@ async fn a_cancellation_that_waits_for_a_claim_finds_the_new_holder() {
     let (now, token) = (app.app.now(), coordinator::app::new_lease_token());
     let (miner_no, tokenless) = (miner.unwrap().no, false);
     let (expires_at, deadline) = (now.plus_secs(10), now.plus_secs(600));
-    let grant = Grant { job_id: id, miner_no, tokenless, token, expires_at, deadline };
-    let held = store::lease(&mut claim, now, &[grant]).await.unwrap();
-    store::begin_attempts(&mut claim, now, &held, |_| "m1").await.unwrap();
+    let miner_id = "m1".parse().unwrap();
+    let grant = Grant { job_id: id, miner_no, miner_id, tokenless, token, expires_at, deadline };
+    store::lease(&mut claim, now, &[grant]).await.unwrap();
     let committing = async {
         somebody_waits(&app).await;
         claim.commit().await.unwrap();

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use protocol::job::{Lease, SlotKind};
-use protocol::{JobId, LeaseToken, Timestamp};
+use protocol::{JobId, LeaseToken, Name, Timestamp};
 use serde_json::json;
 
-use super::small;
+use super::{small, specs};
 use crate::db::{Args, DbError, Engine, Row, Rows, Tx};
 use crate::dispatch::deal::Candidate;
+use crate::jobs::Spec;
 
 /// A lease to be granted.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Grant {
     pub job_id: JobId,
     /// To whom.
     pub miner_no: i64,
+    /// Its label.
+    pub miner_id: Name,
     /// It never registered: it cannot present the token.
     pub tokenless: bool,
     /// The secret of the lease.
@@ -179,11 +182,16 @@ pub async fn candidates(
         .collect()
 }
 
-/// Grants leases; jobs that another replica took meanwhile are left out of the answer.
+/// Grants leases and begins their history; jobs that another replica took meanwhile are left out of
+/// the answer.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn lease(tx: &mut Tx, now: Timestamp, grants: &[Grant]) -> Result<Vec<HeldJob>, DbError> {
+pub async fn lease(
+    tx: &mut Tx,
+    now: Timestamp,
+    grants: &[Grant],
+) -> Result<Vec<(HeldJob, Spec)>, DbError> {
     if grants.is_empty() {
         return Ok(Vec::new());
     }
@@ -192,74 +200,86 @@ pub async fn lease(tx: &mut Tx, now: Timestamp, grants: &[Grant]) -> Result<Vec<
         rows.row()
             .set("job_id", grant.job_id)
             .set("miner_no", grant.miner_no)
+            .set("miner_id", grant.miner_id.as_str())
             .set("tokenless", grant.tokenless)
             .set("token", grant.token)
             .set("expires_at", grant.expires_at)
             .set("deadline", grant.deadline)
             .done();
     }
-    let sql = tx.either(
-        "with g as (
-             select * from unnest($2, $3, $4, $5, $6, $7)
-                 as r(job_id, miner_no, tokenless, token, expires_at, deadline)),
-         free as (
-             select q.job_id from queue q join g on g.job_id = q.job_id
-             where q.state = 'QUEUED' order by q.job_id for update of q skip locked)
-         update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
-             lease_token = g.token, tokenless = g.tokenless, leased_at = $1,
-             lease_expires_at = g.expires_at, deadline_at = g.deadline,
-             event_seq = q.event_seq + 1, pct = null, note = null
-         from g join free on free.job_id = g.job_id, classes c
-         where q.job_id = g.job_id and c.class_id = q.class_id
-         returning q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
-             q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot",
-        "update queue set state = 'ASSIGNED', miner_no = g.value ->> 'miner_no', fence = fence + 1,
-             lease_token = g.value ->> 'token', tokenless = g.value ->> 'tokenless', leased_at = $1,
+    let args = Args::new().with(now).with_columns(rows);
+    match tx.engine() {
+        Engine::Postgres => lease_at_once(tx, args).await,
+        Engine::Sqlite => lease_in_steps(tx, now, args, grants).await,
+    }
+}
+
+/// In one statement: a miner that waits is told the sooner.
+async fn lease_at_once(tx: &mut Tx, args: Args) -> Result<Vec<(HeldJob, Spec)>, DbError> {
+    let sql = "with free as (
+             select g.* from unnest($2, $3, $4, $5, $6, $7, $8)
+                 as g(job_id, miner_no, miner_id, tokenless, token, expires_at, deadline)
+             join queue q on q.job_id = g.job_id
+             where q.state = 'QUEUED' order by q.job_id for update of q skip locked),
+         leased as (
+             update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
+                 lease_token = g.token, tokenless = g.tokenless, leased_at = $1,
+                 lease_expires_at = g.expires_at, deadline_at = g.deadline,
+                 event_seq = q.event_seq + 1, pct = null, note = null
+             from free g, classes c
+             where q.job_id = g.job_id and c.class_id = q.class_id
+             returning q.job_id, q.miner_no, g.miner_id, q.attempt, q.event_seq, q.fence,
+                 q.lease_token, q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot),
+         begun as (
+             insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
+             select job_id, fence, miner_no, miner_id, $1 from leased)
+         select l.*, s.spec from leased l join job_specs s on s.job_id = l.job_id";
+    let rows = tx.rows(sql, args).await?;
+    rows.iter().map(|row| Ok((held_job(row)?, row.json("spec")?))).collect()
+}
+
+async fn lease_in_steps(
+    tx: &mut Tx,
+    now: Timestamp,
+    args: Args,
+    grants: &[Grant],
+) -> Result<Vec<(HeldJob, Spec)>, DbError> {
+    let sql = "update queue set state = 'ASSIGNED', miner_no = g.value ->> 'miner_no',
+             fence = fence + 1, lease_token = g.value ->> 'token',
+             tokenless = g.value ->> 'tokenless', leased_at = $1,
              lease_expires_at = g.value ->> 'expires_at', deadline_at = g.value ->> 'deadline',
              event_seq = event_seq + 1, pct = null, note = null
          from json_each($2) g
          where queue.job_id = g.value ->> 'job_id' and queue.state = 'QUEUED'
          returning job_id, miner_no, attempt, event_seq, fence, lease_token, lease_expires_at,
              deadline_at,
-             (select c.needs ->> 'slot' from classes c where c.class_id = queue.class_id) as slot",
-    );
-    let rows = tx.rows(sql, Args::new().with(now).with_columns(rows)).await?;
-    rows.iter().map(held_job).collect()
-}
-
-/// Begins the history of leases.
-///
-/// # Errors
-/// Where the database does.
-pub async fn begin_attempts<'a>(
-    tx: &mut Tx,
-    now: Timestamp,
-    granted: &[HeldJob],
-    name: impl Fn(i64) -> &'a str,
-) -> Result<(), DbError> {
-    if granted.is_empty() {
-        return Ok(());
-    }
-    let mut rows = Rows::new(tx.engine());
-    for held in granted {
-        rows.row()
+             (select c.needs ->> 'slot' from classes c where c.class_id = queue.class_id) as slot";
+    let rows = tx.rows(sql, args).await?;
+    let held: Vec<HeldJob> = rows.iter().map(held_job).collect::<Result<_, _>>()?;
+    let mut begun = Rows::new(tx.engine());
+    for held in &held {
+        let grant = grants.iter().find(|grant| grant.job_id == held.job_id);
+        begun
+            .row()
             .set("job_id", held.job_id)
             .set("fence", held.lease.fence)
             .set("miner_no", held.miner_no)
-            .set("miner_id", name(held.miner_no))
+            .set("miner_id", grant.map(|grant| grant.miner_id.as_str().to_owned()))
             .done();
     }
-    let sql = tx.either(
-        "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
-         select job_id, fence, miner_no, miner_id, $1 from unnest($2, $3, $4, $5)
-             as r(job_id, fence, miner_no, miner_id)",
-        "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
+    let sql = "insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
          select value ->> 'job_id', value ->> 'fence', value ->> 'miner_no', value ->> 'miner_id',
                 $1
-         from json_each($2)",
-    );
-    let begun = tx.execute(sql, Args::new().with(now).with_columns(rows)).await?;
-    DbError::expect("begin attempts", granted.len() as u64, begun)
+         from json_each($2)";
+    tx.execute(sql, Args::new().with(now).with_rows(begun)).await?;
+    let mut specs = specs(tx, held.iter().map(|held| held.job_id)).await?;
+    Ok(held
+        .into_iter()
+        .filter_map(|held| {
+            let spec = specs.remove(&held.job_id)?;
+            Some((held, spec))
+        })
+        .collect())
 }
 
 /// Takes back leases that nobody heard of: the jobs are queued as if they had not been handed out,

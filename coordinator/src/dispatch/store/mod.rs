@@ -6,9 +6,7 @@ mod leases;
 
 use std::collections::HashMap;
 
-pub use claim::{
-    Grant, HeldJob, Wanted, begin_attempts, candidates, held_by, lease, lock_miners, take_back,
-};
+pub use claim::{Grant, HeldJob, Wanted, candidates, held_by, lease, lock_miners, take_back};
 pub use classes::{classes, held_ranks, ready_among, ready_classes};
 pub use leases::{Change, Holder, LeaseRow, change, find, lock, outcomes, start_attempts};
 use protocol::JobId;

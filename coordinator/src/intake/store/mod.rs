@@ -104,8 +104,7 @@ pub(super) async fn take_in(
             view
         }));
     }
-    jobs::insert_jobs(tx, &rows).await?;
-    jobs::insert_queue(tx, &rows).await?;
+    jobs::insert(tx, &rows).await?;
     promise(tx, rows.iter().map(|row| row.issue_most)).await?;
     let submitted = |row: &Row<'_>| {
         let more = json!({ "attempt": 1 });
