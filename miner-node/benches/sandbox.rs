@@ -66,7 +66,8 @@ fn alike(places: &Places) -> Vec<String> {
         "INPUT" => input.clone(),
         other => other.to_owned(),
     };
-    let mut line: Vec<String> = ALIKE.split_whitespace().map(word).collect();
+    let mut line = Vec::new();
+    // First: in the end nothing can be added any more.
     for directory in ["/bin", "/lib", "/lib64", "/sbin"] {
         let shown = match std::fs::read_link(directory) {
             Ok(target) => ["--symlink".to_owned(), target.display().to_string()],
@@ -75,6 +76,7 @@ fn alike(places: &Places) -> Vec<String> {
         line.extend(shown);
         line.push(directory.to_owned());
     }
+    line.extend(ALIKE.split_whitespace().map(word));
     line.extend(["--", "/usr/bin/true"].map(str::to_owned));
     line
 }
