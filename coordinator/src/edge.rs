@@ -1,13 +1,19 @@
 //! What every request passes on its way in and every reply on its way out: an id, a line in the
 //! log, a measurement, the protocol version, and no panic without reply.
+//!
+//! None of it is an `async fn`: each of these would keep room for the request twice, as long as
+//! whoever asked for work waits for it.
 
 use std::any::Any;
+use std::future::ready;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use protocol::{ErrorCode, OLDEST_PROTOCOL_VERSION, PROTOCOL_HEADER, PROTOCOL_VERSION};
 use tracing::Instrument as _;
 
@@ -18,29 +24,29 @@ use crate::error::ApiError;
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives the request an id, and logs and measures its reply.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+pub fn observe(mut request: Request, next: Next) -> impl Future<Output = Response> + Send {
     let id = request_id(request.headers());
     request.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
         %method,
-        path,
+        path = request.uri().path(),
     );
     let start = Instant::now();
     let at_work = AtWork::new();
-    let mut response = next.run(request).instrument(span.clone()).await;
-    response.headers_mut().insert(REQUEST_ID_HEADER, id);
-    drop(at_work);
-    let took = start.elapsed();
-    measure(&method, &response, took);
-    span.in_scope(|| {
-        let status = response.status().as_u16();
-        tracing::debug!(status, took_ms = took.as_millis(), "replied");
-    });
-    response
+    next.run(request).instrument(span.clone()).map(move |mut response| {
+        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+        drop(at_work);
+        let took = start.elapsed();
+        measure(&method, &response, took);
+        span.in_scope(|| {
+            let status = response.status().as_u16();
+            tracing::debug!(status, took_ms = took.as_millis(), "replied");
+        });
+        response
+    })
 }
 
 /// Counts a request among those at work until it is dropped: also where the caller hangs up.
@@ -99,20 +105,26 @@ const fn known_method(method: &Method) -> &'static str {
 struct Route(MatchedPath);
 
 /// Tells [`observe`], which stands outside of the routers, which route answered.
-pub async fn remember_route(matched: MatchedPath, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response.extensions_mut().insert(Route(matched));
-    response
+pub fn remember_route(
+    matched: MatchedPath,
+    request: Request,
+    next: Next,
+) -> impl Future<Output = Response> + Send {
+    next.run(request).map(|mut response| {
+        response.extensions_mut().insert(Route(matched));
+        response
+    })
 }
 
 /// Refuses nodes of a protocol that is no longer, or not yet, served.
-pub async fn protocol_version(request: Request, next: Next) -> Response {
-    let Some(stated) = request.headers().get(PROTOCOL_HEADER) else {
-        return next.run(request).await;
-    };
-    match stated.to_str().ok().and_then(|text| text.parse::<u32>().ok()) {
-        Some(OLDEST_PROTOCOL_VERSION..=PROTOCOL_VERSION) => next.run(request).await,
-        stated => upgrade_required(stated).into_response(),
+pub fn protocol_version(request: Request, next: Next) -> impl Future<Output = Response> + Send {
+    let stated = request.headers().get(PROTOCOL_HEADER);
+    let number = stated.map(|text| text.to_str().ok().and_then(|text| text.parse::<u32>().ok()));
+    match number {
+        None | Some(Some(OLDEST_PROTOCOL_VERSION..=PROTOCOL_VERSION)) => {
+            Either::Left(next.run(request))
+        }
+        Some(stated) => Either::Right(ready(upgrade_required(stated).into_response())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! So many requests at once, altogether and of one key, each for so long.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::Either;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use protocol::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
@@ -100,13 +102,17 @@ impl Drop for Share {
 }
 
 /// Holds a request, and a reply that is streamed, to a [`Gate`].
-pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub fn gate(
+    State(gate): State<Gate>,
+    request: Request,
+    next: Next,
+) -> impl Future<Output = Response> + Send {
     let place = match gate.enter(request.extensions().get::<Caller>()) {
         Ok(place) => place,
-        Err(error) => return error.into_response(),
+        Err(error) => return Either::Left(ready(error.into_response())),
     };
     let until = Instant::now() + gate.time;
-    match timeout_at(until, next.run(request)).await {
+    Either::Right(timeout_at(until, next.run(request)).map(move |done| match done {
         // What is in memory already needs no place to be sent from.
         Ok(response) if response.body().size_hint().exact().is_some() => response,
         Ok(response) => response.map(|body| streamed(body, place, until)),
@@ -114,7 +120,7 @@ pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Res
             let message = "the request did not finish in time";
             ApiError::new(ErrorCode::RequestTimeout, message).into_response()
         }
-    }
+    }))
 }
 
 /// A body that has its place until it is sent or its time is over. A task of its own reads it:

@@ -245,7 +245,7 @@ fn answer(
     for (i, mut ask) in asks.into_iter().enumerate() {
         if let Some((class, job)) = claimed.jobs.remove(&i) {
             let lease = class.map(|class| (class, job.id, job.lease.fence));
-            if ask.reply.send(Ok(Some(job))).is_err() {
+            if ask.reply.send(Ok(Some(Box::new(job)))).is_err() {
                 unheard.extend(lease);
             }
         } else {

@@ -126,7 +126,8 @@ struct Ask {
     /// The wake-up up to which there was nothing for it; `None` before the first look. Another look
     /// is worth it when a class that it can take was woken after that, and at the next poll.
     looked_at: Option<u64>,
-    reply: oneshot::Sender<Result<Option<Job>, ApiError>>,
+    /// Boxed: whoever waits would carry the room for a job.
+    reply: oneshot::Sender<Result<Option<Box<Job>>, ApiError>>,
 }
 
 impl Board {
@@ -202,7 +203,8 @@ impl Dispatch {
         let until = (!wait.is_zero()).then(|| Instant::now() + wait);
         let ask = Ask { miner, slots, left, until, looked_at: None, reply };
         self.asks.try_send(ask).map_err(|_| ApiError::overloaded())?;
-        answer.await.map_err(|_| ApiError::overloaded())?
+        let job = answer.await.map_err(|_| ApiError::overloaded())??;
+        Ok(job.map(|job| *job))
     }
 
     /// Leases that are held: acknowledged, renewed, reported on.

@@ -55,6 +55,8 @@ struct Known {
     names: HashMap<i64, Name>,
     /// When what other replicas wrote was last read.
     refreshed_at: Option<Timestamp>,
+    /// Whoever was heard of since then was read.
+    heard_from: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ struct Entry {
     /// It was changed since.
     outdated: bool,
     seen_at: Option<Timestamp>,
+    /// What it said since the last flush.
     report: Option<Value>,
     /// Heard of since the last flush.
     unwritten: bool,
@@ -78,7 +81,7 @@ pub struct Sighting {
     pub miner_no: i64,
     /// When it was last heard of.
     pub seen_at: Timestamp,
-    /// What it last reported; an empty object where it never did.
+    /// What it reported; an empty object where it did not.
     pub report: Value,
     /// For how long it was there, not written before; zero until it is worth a row.
     pub up: Duration,
@@ -163,10 +166,10 @@ impl Presence {
     pub async fn refresh(&self) -> Result<(), DbError> {
         let now = self.clock.now();
         let since = self.lock().read_since().unwrap_or(now);
-        let silence = i64::try_from(self.silence().as_secs()).unwrap_or(i64::MAX);
+        let heard_from = self.lock().hear_from(now, self.silence());
         let mut tx = self.db.read().await?;
         let changed = store::changed_since(&mut tx, since.plus_secs(-SKEW_SECS)).await?;
-        let heard = store::heard_since(&mut tx, now.plus_secs(-silence)).await?;
+        let heard = store::heard_since(&mut tx, heard_from).await?;
         let unknown = self.lock().unknown(&heard);
         let missing = store::by_no(&mut tx, &unknown).await?;
         tx.commit().await?;
@@ -181,6 +184,7 @@ impl Presence {
         }
         known.heard(&heard);
         known.refreshed_at = Some(now);
+        known.heard_from = known.heard_from.min(Some(heard_from)).or(Some(heard_from));
         self.fleet.store(known.online(now, self.silence()).count(), Ordering::Relaxed);
         Ok(())
     }
@@ -287,7 +291,7 @@ impl Entry {
         Some(Sighting {
             miner_no: self.miner.no,
             seen_at,
-            report: self.report.clone().unwrap_or_else(|| json!({})),
+            report: self.report.take().unwrap_or_else(|| json!({})),
             up,
         })
     }
@@ -302,6 +306,18 @@ impl Known {
     /// Since when something in memory may have changed in the database; `None`: there is nothing.
     fn read_since(&self) -> Option<Timestamp> {
         self.refreshed_at.or_else(|| self.entries.values().map(|entry| entry.read_at).min())
+    }
+
+    /// Since when to read who was heard of: what was read before is known, unless it does not reach
+    /// back as far as a miner may now be silent.
+    fn hear_from(&self, now: Timestamp, silence: Duration) -> Timestamp {
+        let silence = i64::try_from(silence.as_secs()).unwrap_or(i64::MAX);
+        let furthest = now.plus_secs(-silence);
+        let known = self.heard_from.is_some_and(|from| from <= furthest);
+        match self.refreshed_at.map(|at| at.plus_secs(-SKEW_SECS)) {
+            Some(last) if known => last.max(furthest),
+            _ => furthest,
+        }
     }
 
     fn put(&mut self, miner: Miner, now: Timestamp) -> Arc<Miner> {
@@ -366,6 +382,9 @@ impl Known {
             if let Some(entry) = self.entries.get_mut(name) {
                 entry.unwritten = true;
                 entry.up += sighting.up;
+                if entry.report.is_none() {
+                    entry.report = Some(sighting.report.clone());
+                }
             }
         }
     }
