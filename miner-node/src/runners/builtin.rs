@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use protocol::{FailureCode, Job, Sha256Hex};
 use serde_json::Map;
 
-use super::{JOB_FILE, JobFacts, Refusal, hash, matmul};
-use crate::sandbox::{
-    Command, Ending, INPUT_DIR, Interrupt, Limits, NODE_PROGRAM, Places, Sandbox, Shown,
-};
-use crate::workdir::{read_json, write_json};
+use super::{JOB_FILE, JobFacts, Refusal, hash, matmul, trial};
+use crate::sandbox::{Command, Ending, INPUT_DIR, Limits, NODE_PROGRAM, Sandbox, Shown};
+use crate::workdir::read_json;
 
 /// The workloads of this runner.
 pub const WORKLOADS: [&str; 2] = ["hash", TORCH_BENCH];
@@ -49,35 +47,20 @@ impl Builtin {
         directory: &Path,
     ) -> Result<Self, String> {
         let builtin = Self::new(executable);
-        let outcome = builtin.hash_known_text(sandbox, directory).await;
-        // Left behind it is only clutter.
-        let _ = std::fs::remove_dir_all(directory);
-        let text = outcome?;
-        let expected = format!("{}  -\n", Sha256Hex::of(KNOWN_TEXT.as_bytes()));
-        if text == expected { Ok(builtin) } else { Err(format!("it printed {text:?}")) }
-    }
-
-    async fn hash_known_text(&self, sandbox: &Sandbox, directory: &Path) -> Result<String, String> {
-        let places = Places::below(directory);
-        let job_file = directory.join("job.json");
         let facts = JobFacts {
             params: Map::from_iter([("text".to_owned(), KNOWN_TEXT.into())]),
             ..JobFacts::default()
         };
-        let prepare = || {
-            std::fs::create_dir_all(&places.work)?;
-            std::fs::create_dir_all(&places.input)?;
-            write_json(&job_file, &facts)
-        };
-        prepare().map_err(|error| error.to_string())?;
-        let mut command = self.command("hash", Limits::trial());
-        command.shown.push(Shown { host: job_file, inside: PathBuf::from(JOB_FILE) });
-        let run = sandbox.run(&command, &places, &Interrupt::default()).await;
-        let ending = run.map_err(|error| error.to_string())?.ending;
-        if ending != Ending::Exited(0) {
-            return Err(format!("the trial run ended: {ending:?}"));
-        }
-        std::fs::read_to_string(&places.stdout).map_err(|error| error.to_string())
+        let command = builtin.command("hash", Limits::trial());
+        let text = trial::run(sandbox, directory, (facts, &[]), command, |ending, places| {
+            if ending != Ending::Exited(0) {
+                return Err(format!("the trial run ended: {ending:?}"));
+            }
+            std::fs::read_to_string(&places.stdout).map_err(|error| error.to_string())
+        });
+        let text = text.await?;
+        let expected = format!("{}  -\n", Sha256Hex::of(KNOWN_TEXT.as_bytes()));
+        if text == expected { Ok(builtin) } else { Err(format!("it printed {text:?}")) }
     }
 
     pub(super) fn plan(&self, job: &Job, limits: Limits) -> Result<Command, Refusal> {

@@ -1,11 +1,13 @@
 //! Tries out every runner that is switched on, as its jobs would be run: what does not work here is
 //! not offered, and its owner hears why, and what to do about it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Allowlist, Builtin, Cli, Containers, Python, Runners, Wasm};
+use super::{Allowlist, Builtin, Cli, Containers, JOB_FILE, JobFacts, Python, Runners, Wasm};
 use crate::config;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Command, Ending, Interrupt, Places, Sandbox, Shown};
+use crate::workdir::write_json;
 
 /// What the runners are tried with.
 #[derive(Debug)]
@@ -118,6 +120,40 @@ impl Runners {
         }
         runners
     }
+}
+
+/// Runs what a runner is tried with below `directory`: `command`, with `facts` as its job and `files`
+/// as its input. Nothing is left of it but what `look` makes of its ending and of what it printed.
+///
+/// # Errors
+/// Why it was not run, or what `look` says.
+pub(super) async fn run<T>(
+    sandbox: &Sandbox,
+    directory: &Path,
+    (facts, files): (JobFacts, &[(&str, &[u8])]),
+    mut command: Command,
+    look: impl FnOnce(Ending, &Places) -> Result<T, String>,
+) -> Result<T, String> {
+    let places = Places::below(directory);
+    let job_file = directory.join("job.json");
+    let prepare = || {
+        fs::create_dir_all(&places.work)?;
+        fs::create_dir_all(&places.input)?;
+        for (name, content) in files {
+            fs::write(places.input.join(name), content)?;
+        }
+        write_json(&job_file, &facts)
+    };
+    let looked = async {
+        prepare().map_err(|error| error.to_string())?;
+        command.shown.push(Shown { host: job_file.clone(), inside: PathBuf::from(JOB_FILE) });
+        let run = sandbox.run(&command, &places, &Interrupt::default()).await;
+        look(run.map_err(|error| error.to_string())?.ending, &places)
+    };
+    let looked = looked.await;
+    // Left behind it is only clutter.
+    let _ = fs::remove_dir_all(directory);
+    looked
 }
 
 fn allowed(directory: &Path, tell: &mut impl FnMut(Remark)) -> Option<Cli> {

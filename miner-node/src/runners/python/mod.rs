@@ -14,10 +14,10 @@ use protocol::{FailureCode, Job, Name};
 use serde::Deserialize;
 use serde_json::Map;
 
-use super::{Fault, JOB_FILE, JobFacts, Refusal};
+use super::{Fault, JobFacts, Refusal, trial};
 use crate::config::PythonRunner;
-use crate::sandbox::{Command, Ending, Interrupt, Limits, Places, Sandbox, Shown};
-use crate::workdir::{read_json, write_json};
+use crate::sandbox::{Command, Ending, Limits, Sandbox, Shown};
+use crate::workdir::read_json;
 
 mod interpreter;
 mod tasks;
@@ -95,8 +95,6 @@ impl Python {
         let found = Found::default();
         let mut python = Self { interpreter, driver, task_paths, tasks: Vec::new(), found };
         let outcome = python.look(names, sandbox, directory).await;
-        // Left behind it is only clutter.
-        let _ = fs::remove_dir_all(directory);
         python.found = outcome.map_err(|why| {
             let fix = "start runners.python.venv's bin/python by hand as the node's user; make it anew if that fails";
             Fault::new(why, fix)
@@ -119,25 +117,18 @@ impl Python {
         sandbox: &Sandbox,
         directory: &Path,
     ) -> Result<Found, String> {
-        let places = Places::below(directory);
-        let job_file = directory.join("job.json");
         let params = Map::from_iter([("modules".to_owned(), serde_json::json!(names))]);
-        let prepare = || {
-            fs::create_dir_all(&places.work)?;
-            fs::create_dir_all(&places.input)?;
-            write_json(&job_file, &JobFacts { params, ..JobFacts::default() })
-        };
-        prepare().map_err(|error| error.to_string())?;
-        let mut command = self.command(&["probe"], 1, Limits::trial());
-        command.shown.push(Shown { host: job_file, inside: PathBuf::from(JOB_FILE) });
-        let run = sandbox.run(&command, &places, &Interrupt::default()).await;
-        let ending = run.map_err(|error| error.to_string())?.ending;
-        let said = || crate::output::tail(&places.stderr, 1024);
-        if ending != Ending::Exited(0) {
-            let program = self.interpreter.program.display();
-            return Err(format!("{program} ended: {ending:?} {}", said().trim()));
-        }
-        read_json(&places.stdout).map_err(|error| format!("{error} {}", said().trim()))
+        let facts = JobFacts { params, ..JobFacts::default() };
+        let command = self.command(&["probe"], 1, Limits::trial());
+        let found = trial::run(sandbox, directory, (facts, &[]), command, |ending, places| {
+            let said = || crate::output::tail(&places.stderr, 1024);
+            if ending != Ending::Exited(0) {
+                let program = self.interpreter.program.display();
+                return Err(format!("{program} ended: {ending:?} {}", said().trim()));
+            }
+            read_json(&places.stdout).map_err(|error| format!("{error} {}", said().trim()))
+        });
+        found.await
     }
 
     /// The workloads: the modules.

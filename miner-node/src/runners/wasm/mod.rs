@@ -16,11 +16,9 @@ use serde_json::{Map, json};
 use wasi_common::pipe::WritePipe;
 
 use super::report::{REPORTED, Report};
-use super::{JOB_FILE, JobFacts, Refusal};
-use crate::sandbox::{
-    Command, Ending, INPUT_DIR, Interrupt, Limits, NODE_PROGRAM, Places, Sandbox, Shown, WORK_DIR,
-};
-use crate::workdir::{read_json, write_json};
+use super::{JOB_FILE, JobFacts, Refusal, trial};
+use crate::sandbox::{Command, Ending, INPUT_DIR, Limits, NODE_PROGRAM, Sandbox, Shown, WORK_DIR};
+use crate::workdir::read_json;
 
 mod engine;
 mod files;
@@ -77,35 +75,20 @@ impl Wasm {
         directory: &Path,
     ) -> Result<Self, String> {
         let wasm = Self::new(executable);
-        let outcome = wasm.run_known_module(sandbox, directory).await;
-        // Left behind it is only clutter.
-        let _ = fs::remove_dir_all(directory);
-        outcome.map(|()| wasm)
-    }
-
-    async fn run_known_module(&self, sandbox: &Sandbox, directory: &Path) -> Result<(), String> {
-        let places = Places::below(directory);
-        let job_file = directory.join("job.json");
         let params = Map::from_iter([("module".to_owned(), json!("known.wasm"))]);
-        let prepare = || {
-            fs::create_dir_all(&places.work)?;
-            fs::create_dir_all(&places.input)?;
-            fs::write(places.input.join("known.wasm"), KNOWN)?;
-            write_json(&job_file, &JobFacts { params, ..JobFacts::default() })
-        };
-        prepare().map_err(|error| error.to_string())?;
-        let mut command = self.command(1000, Limits::trial());
-        command.shown.push(Shown { host: job_file, inside: PathBuf::from(JOB_FILE) });
-        let run = sandbox.run(&command, &places, &Interrupt::default()).await;
-        let ending = run.map_err(|error| error.to_string())?.ending;
-        let report = Report::read(&places.stderr);
-        let text = fs::read_to_string(&places.stdout).map_err(|error| error.to_string())?;
-        if (ending, text.as_str(), report.fuel)
-            == (Ending::Exited(0), KNOWN_OUTPUT, Some(KNOWN_FUEL))
-        {
-            return Ok(());
-        }
-        Err(format!("the trial run ended: {ending:?}, printed {text:?}, reported {report:?}"))
+        let job = (JobFacts { params, ..JobFacts::default() }, [("known.wasm", KNOWN)]);
+        let command = wasm.command(1000, Limits::trial());
+        let outcome = trial::run(sandbox, directory, (job.0, &job.1), command, |ending, places| {
+            let report = Report::read(&places.stderr);
+            let text = fs::read_to_string(&places.stdout).map_err(|error| error.to_string())?;
+            if (ending, text.as_str(), report.fuel)
+                == (Ending::Exited(0), KNOWN_OUTPUT, Some(KNOWN_FUEL))
+            {
+                return Ok(());
+            }
+            Err(format!("the trial run ended: {ending:?}, printed {text:?}, reported {report:?}"))
+        });
+        outcome.await.map(|()| wasm)
     }
 
     pub(super) fn plan(&self, job: &Job, limits: Limits) -> Result<Command, Refusal> {
