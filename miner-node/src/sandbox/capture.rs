@@ -14,7 +14,8 @@ pub(super) async fn capture(
     limit: u64,
     overflow: CancellationToken,
 ) -> std::io::Result<()> {
-    let mut file = File::create(path).await?;
+    // One system call: cheaper here than a detour over another thread.
+    let mut file = File::from_std(std::fs::File::create(path)?);
     let mut room = limit;
     let mut buffer = vec![0; 64 << 10];
     loop {

@@ -134,6 +134,12 @@ impl Confinement {
         self.group.as_ref().and_then(Group::visit)
     }
 
+    /// Whether [`Self::let_go`] takes some milliseconds: to move a process between groups, the kernel
+    /// may wait for all processors.
+    pub(super) fn moves(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.visit().is_none())
+    }
+
     /// Puts `pid`, which waits at `gate`, under the limits and lets it go on.
     pub(super) fn let_go(&self, pid: Pid, gate: Gate) -> io::Result<()> {
         let put = || {

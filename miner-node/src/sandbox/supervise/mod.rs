@@ -204,10 +204,14 @@ impl Running {
     async fn let_go(&mut self) -> Result<(), SandboxError> {
         let Some(pid) = self.first.as_ref().map(|first| first.pid) else { return Ok(()) };
         let Some(gate) = self.gate.take() else { return Ok(()) };
-        let confinement = Arc::clone(&self.confinement);
-        // To move a process between groups, the kernel may wait for all processors.
-        let confined = tokio::task::spawn_blocking(move || confinement.let_go(pid, gate)).await;
-        let Err(error) = confined.map_err(io::Error::other).flatten() else { return Ok(()) };
+        let confined = if self.confinement.moves() {
+            let confinement = Arc::clone(&self.confinement);
+            let moved = tokio::task::spawn_blocking(move || confinement.let_go(pid, gate)).await;
+            moved.map_err(io::Error::other).flatten()
+        } else {
+            self.confinement.let_go(pid, gate)
+        };
+        let Err(error) = confined else { return Ok(()) };
         self.kill().await?;
         if let Some(first) = self.first.take() {
             first.gone().await?;
@@ -287,9 +291,10 @@ impl Running {
         }
         let isolation = self.confinement.isolation;
         let confinement = self.confinement;
-        let last = tokio::task::spawn_blocking(move || confinement.end()).await;
+        let last = tokio::task::spawn_blocking(move || confinement.end());
+        let disk = Disk::new(places);
+        let (last, work_bytes) = tokio::join!(last, disk.bytes(limits, None));
         peak.take_in(last.unwrap_or_default());
-        let work_bytes = Disk::new(places).bytes(limits, None).await;
         let ending = match (forced, self.exit_code) {
             (Some(forced), _) => forced,
             (None, _) if peak.out_of_memory => Ending::OutOfMemory,
