@@ -1,10 +1,14 @@
 //! Who calls: the key of a request becomes a [`Caller`], and its calls are counted.
 
+use std::future::ready;
+
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use protocol::wallet::Scope;
 use protocol::{ErrorCode, Name};
 
@@ -49,13 +53,13 @@ impl Auth {
         }
     }
 
-    /// The caller behind a request's headers, and how its call stands to its limit.
+    /// The caller behind a key, and how its call stands to its limit.
     async fn admit(
         &self,
         db: &Db,
         clock: &Clock,
         limits: &RequestLimits,
-        headers: &HeaderMap,
+        presented: Option<Presented>,
     ) -> Result<(Caller, Option<Rate>), ApiError> {
         let keys = match self {
             Self::Keys(keys) => keys,
@@ -64,7 +68,7 @@ impl Auth {
                 return Ok((Caller { key_id: "open".to_owned(), binding }, None));
             }
         };
-        let presented = presented(headers).ok_or_else(unauthorized)?;
+        let presented = presented.ok_or_else(unauthorized)?;
         let key = keys.find(db, clock, &presented.id).await?.ok_or_else(unauthorized)?;
         if !presented.matches(&key.secret_sha256) {
             return Err(unauthorized());
@@ -102,31 +106,36 @@ fn unauthorized() -> ApiError {
 }
 
 /// Lets in who may call: the [`Caller`] for the handler, the rate's headers for the reply.
-pub async fn authenticate(
+pub fn authenticate(
     State(app): State<SharedApp>,
     mut request: Request,
     next: Next,
-) -> Response {
-    let limits = &app.config.limits;
-    let admitted = app.auth.admit(&app.db, &app.clock, limits, request.headers()).await;
-    let (caller, rate) = match admitted {
-        Ok(admitted) => admitted,
-        Err(error) => return error.into_response(),
-    };
+) -> impl Future<Output = Response> + Send {
+    let presented = presented(request.headers());
     // Nothing behind this point needs the secret, so nothing can log it.
     request.headers_mut().remove(header::AUTHORIZATION);
     request.headers_mut().remove(API_KEY_HEADER);
-    let mut response = match rate.and_then(|rate| rate.retry_after_secs) {
-        Some(secs) => too_many(secs).into_response(),
-        None => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+    let admitted = async move {
+        let limits = &app.config.limits;
+        app.auth.admit(&app.db, &app.clock, limits, presented).await
     };
-    if let Some(rate) = rate {
-        put_headers(response.headers_mut(), rate);
-    }
-    response
+    admitted.then(|admitted| {
+        let (caller, rate) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => return Either::Left(ready(error.into_response())),
+        };
+        let with_rate = move |mut response: Response| {
+            if let Some(rate) = rate {
+                put_headers(response.headers_mut(), rate);
+            }
+            response
+        };
+        if let Some(secs) = rate.and_then(|rate| rate.retry_after_secs) {
+            return Either::Left(ready(with_rate(too_many(secs).into_response())));
+        }
+        request.extensions_mut().insert(caller);
+        Either::Right(next.run(request).map(with_rate))
+    })
 }
 
 fn too_many(retry_after_secs: u64) -> ApiError {

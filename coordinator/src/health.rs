@@ -8,6 +8,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use protocol::client::{Health, PublicKey, PublicKeys};
 use protocol::signing::ALGORITHM;
 use protocol::{ErrorCode, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
@@ -143,12 +145,17 @@ pub async fn keys(State(front): State<SharedFront>) -> Reply<PublicKeys> {
 }
 
 /// Everything else is behind the door.
-pub async fn house(State(front): State<SharedFront>, request: Request) -> Response {
+pub fn house(
+    State(front): State<SharedFront>,
+    request: Request,
+) -> impl Future<Output = Response> + Send {
     match front.house.get() {
-        Some(house) => match house.router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        },
-        None => not_open().into_response(),
+        Some(house) => {
+            Either::Left(house.router.clone().oneshot(request).map(|reply| match reply {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }))
+        }
+        None => Either::Right(std::future::ready(not_open().into_response())),
     }
 }
