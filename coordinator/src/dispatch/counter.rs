@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use protocol::JobId;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::matching::{self, Needs};
@@ -127,7 +128,8 @@ impl Counter {
                     let short = claimed.short.clone();
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
-                    // Nobody waits for this look.
+                    // Nobody waits for this look; those who were answered go first.
+                    yield_now().await;
                     match desk.exhausted(short).await {
                         Ok(exhausted) => self.rest(&ready, &exhausted),
                         Err(error) => tracing::debug!(%error, "cannot see what is left"),
