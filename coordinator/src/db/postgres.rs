@@ -3,10 +3,11 @@
 
 use std::io;
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Error, PgConnection, Postgres, Transaction};
+use sqlx::{Connection as _, Error, Executor as _, PgConnection, Postgres, Transaction};
 use tokio::time::timeout;
 
 use super::{ACQUIRE_TIMEOUT, UrlError};
@@ -40,6 +41,11 @@ const BY_COUNT: [(&str, &str); 5] = [
     ("plan_cache_mode", "auto"),
 ];
 
+/// After so many transactions a connection plans its statements anew. A plan is made for a table of the
+/// size that it has then, and kept until PostgreSQL counts it, which may be a minute later: by then
+/// the queue may be a thousand times as long. A prime, so that all connections have their turn.
+const PLANS_LAST: usize = 101;
+
 /// Begins a transaction of lists and sums, which are planned by what was counted: [`BY_COUNT`].
 pub(super) const BEGIN_READING: &str = "begin; set local enable_seqscan = on; \
     set local enable_bitmapscan = on; set local enable_hashjoin = on; \
@@ -57,13 +63,20 @@ pub(super) fn pool(url: &str, max_connections: u32) -> Result<PgPool, UrlError> 
             ("idle_in_transaction_session_timeout", "15s"),
         ])
         .options(BY_INDEX);
+    let released = AtomicUsize::new(1);
     Ok(PgPoolOptions::new()
         .max_connections(max_connections.saturating_sub(1).max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // The pool's own tests wait for ever, and the place of the connection is lost meanwhile.
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(answers(connection)))
-        .after_release(|connection, _| Box::pin(answers(connection)))
+        .after_release(move |connection, _| {
+            let released = released.fetch_add(1, Ordering::Relaxed);
+            if released.is_multiple_of(PLANS_LAST) {
+                return Box::pin(plans_anew(connection));
+            }
+            Box::pin(answers(connection))
+        })
         .connect_lazy_with(options))
 }
 
@@ -90,6 +103,12 @@ pub(super) fn migrating(statements: &PgPool) -> PgPool {
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options)
+}
+
+/// The statements stay prepared.
+async fn plans_anew(connection: &mut PgConnection) -> Result<bool, Error> {
+    bounded(PING_TIMEOUT, connection.execute("discard plans")).await?;
+    Ok(true)
 }
 
 /// Begins a transaction. Of a connection that is idle nothing is asked before: that it begins is

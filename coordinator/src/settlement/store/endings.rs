@@ -108,6 +108,8 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
             .set("receipt_id", ending.receipt_id.as_ref().map(Name::to_string))
             .done();
     }
+    // Not `outcome is null`: there is an index of those, in which PostgreSQL would look through all
+    // live jobs where it last counted few.
     let sql = tx.either(
         "update jobs j set outcome = r.outcome, finished_at = $1, attempt = r.attempt,
              miner_id = r.miner_id, started_at = r.started_at, error_code = r.error_code,
@@ -116,7 +118,7 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
          from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              as r(job_id, outcome, attempt, miner_id, started_at, error_code, error_message,
                   logs_tail, error_metrics, receipt_id)
-         where j.job_id = r.job_id and j.outcome is null returning j.issue_most",
+         where j.job_id = r.job_id and coalesce(j.outcome, '') = '' returning j.issue_most",
         "update jobs set outcome = r.value ->> 'outcome', finished_at = $1,
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
