@@ -29,6 +29,7 @@ mod openapi;
 mod path;
 mod pay;
 mod payouts;
+mod plans;
 mod process;
 mod queue;
 mod readme;
