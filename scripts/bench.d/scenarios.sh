@@ -109,7 +109,7 @@ held_open() {
 # then PostgreSQL dies, and comes back. In the end every job has one receipt and one credit.
 crashes() {
     local dir=$DIR/crashes url jobs killed died back fleet n
-    jobs=$(jq -n "$(lifecycles 1000) * $DISPATCH_CALM * 4 | floor")
+    jobs=$(jq -n "$(lifecycles 2000) * $DISPATCH_CALM * 4 | floor")
     url=$(new_database crashes)
     KEYS=$DIR/crashes.keys
     mkdir -p "$dir" "$KEYS"
