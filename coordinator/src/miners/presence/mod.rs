@@ -315,7 +315,8 @@ impl Known {
         let furthest = now.plus_secs(-silence);
         let known = self.heard_from.is_some_and(|from| from <= furthest);
         match self.refreshed_at.map(|at| at.plus_secs(-SKEW_SECS)) {
-            Some(last) if known => last.max(furthest),
+            // A clock that went back leaves nothing out.
+            Some(last) if known && last <= now => last.max(furthest),
             _ => furthest,
         }
     }
