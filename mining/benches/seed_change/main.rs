@@ -42,7 +42,7 @@ const STEADY: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Longer than a dataset takes at the low share at which it is built ahead.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 const SEEDS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
 
