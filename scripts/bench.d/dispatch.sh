@@ -44,8 +44,7 @@ PEER_NAMES=(graphile_plain graphile_batched graphile_rust_plain graphile_rust_ba
     pgmq_1 pgmq_50)
 # What is measured from within, by a program of its own.
 LAYER_NAMES=(storage same_rows http http_verify)
-CONTENDERS=(floor_1 floor_50 "${PEER_NAMES[@]}" storage same_rows http http_verify postgres priorities
-    backlog sqlite)
+CONTENDERS=(floor_1 floor_50 "${PEER_NAMES[@]}" "${LAYER_NAMES[@]}" postgres priorities backlog sqlite)
 ALONE=(waiting steady idle heartbeats held crashes)
 
 DISPATCH_SETTINGS=("synchronous_commit = on" "max_wal_size = 4GB" "checkpoint_timeout = 15min"
@@ -58,7 +57,7 @@ dispatch() {
     [[ $PROFILE == dev ]] || PROFILE=release
     check_names
     build_programs "$PROFILE"
-    ! is_wanted "${LAYER_NAMES[@]}" || build_layers
+    ! is_wanted "${LAYER_NAMES[@]}" || LAYERS=$(PROFILE=${PROFILE/release/bench} bench_program coordinator dispatch)
     need '/usr/lib/postgresql/*/bin/pgbench' postgresql-contrib
     ! is_wanted crashes || need_replica_tools
     ! is_wanted "${PEER_NAMES[@]}" || need_peers
@@ -89,12 +88,6 @@ dispatch() {
     dispatch_report "$load"
     dispatch_table
     ((RECORD == 0)) || record_run
-}
-
-build_layers() {
-    LAYERS=$(cargo bench --quiet --locked --profile "${PROFILE/release/bench}" -p coordinator \
-        --bench dispatch --no-run --message-format json |
-        jq -r 'select(.target.kind == ["bench"]) | .executable')
 }
 
 # A name that nothing has would measure nothing.

@@ -135,7 +135,9 @@ impl Db {
     /// [`DbError::Unavailable`] where no connection is to be had.
     pub async fn write(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
-            Pools::Postgres(pool) => Inner::Postgres(postgres::begin(pool, None).await?),
+            Pools::Postgres(pool) => {
+                Inner::Postgres(postgres::begin(pool, postgres::BEGIN_WRITING).await?)
+            }
             // A deferred transaction that reads first fails at its first write as soon as anybody
             // else wrote in between, and no busy timeout helps.
             Pools::Sqlite { writer, .. } => {
@@ -152,7 +154,7 @@ impl Db {
     pub async fn read(&self) -> Result<Tx, DbError> {
         let inner = match &self.pools {
             Pools::Postgres(pool) => {
-                Inner::Postgres(postgres::begin(pool, Some(postgres::BEGIN_READING)).await?)
+                Inner::Postgres(postgres::begin(pool, postgres::BEGIN_READING).await?)
             }
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
         };

@@ -46,6 +46,9 @@ const BY_COUNT: [(&str, &str); 5] = [
 /// the queue may be a thousand times as long. A prime, so that all connections have their turn.
 const PLANS_LAST: usize = 101;
 
+/// Begins a transaction that writes.
+pub(super) const BEGIN_WRITING: &str = "begin";
+
 /// Begins a transaction of lists and sums, which are planned by what was counted: [`BY_COUNT`].
 pub(super) const BEGIN_READING: &str = "begin; set local enable_seqscan = on; \
     set local enable_bitmapscan = on; set local enable_hashjoin = on; \
@@ -111,28 +114,16 @@ async fn plans_anew(connection: &mut PgConnection) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Begins a transaction. Of a connection that is idle nothing is asked before: that it begins is
-/// answer enough, and where it does not, another one is looked for.
+/// Begins a transaction by `statement`. Of a connection that is idle nothing is asked before: that it
+/// begins is answer enough, and where it does not, another one is looked for.
 pub(super) async fn begin(
     pool: &PgPool,
-    statement: Option<&'static str>,
+    statement: &'static str,
 ) -> Result<Transaction<'static, Postgres>, Error> {
-    let idle = async {
-        match statement {
-            Some(statement) => pool.try_begin_with(statement).await,
-            None => pool.try_begin().await,
-        }
-    };
-    if let Ok(Ok(Some(begun))) = timeout(PING_TIMEOUT, idle).await {
-        return Ok(begun);
+    match timeout(PING_TIMEOUT, pool.try_begin_with(statement)).await {
+        Ok(Ok(Some(begun))) => Ok(begun),
+        _ => bounded(ANSWER_TIMEOUT, pool.begin_with(statement)).await,
     }
-    let asked = async {
-        match statement {
-            Some(statement) => pool.begin_with(statement).await,
-            None => pool.begin().await,
-        }
-    };
-    bounded(ANSWER_TIMEOUT, asked).await
 }
 
 async fn answers(connection: &mut PgConnection) -> Result<bool, Error> {

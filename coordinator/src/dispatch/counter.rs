@@ -120,12 +120,12 @@ impl Counter {
                 takes: &self.takes,
             };
             match desk.claim(&ready, &asks).await {
-                Ok(claimed) => {
+                Ok(mut claimed) => {
                     fruitless = if claimed.raced { fruitless + 1 } else { 0 };
                     for (class, kind, rank) in &claimed.ranks {
                         self.shared.board().served.reach(*class, *kind, *rank);
                     }
-                    let short = claimed.short.clone();
+                    let short = std::mem::take(&mut claimed.short);
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
                     // Nobody waits for this look; those who were answered go first.

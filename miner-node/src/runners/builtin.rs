@@ -52,7 +52,7 @@ impl Builtin {
             ..JobFacts::default()
         };
         let command = builtin.command("hash", Limits::trial());
-        let text = trial::run(sandbox, directory, (facts, &[]), command, |ending, places| {
+        let text = trial::run(sandbox, directory, &facts, &[], command, |ending, places| {
             if ending != Ending::Exited(0) {
                 return Err(format!("the trial run ended: {ending:?}"));
             }

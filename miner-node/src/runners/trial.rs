@@ -130,7 +130,8 @@ impl Runners {
 pub(super) async fn run<T>(
     sandbox: &Sandbox,
     directory: &Path,
-    (facts, files): (JobFacts, &[(&str, &[u8])]),
+    facts: &JobFacts,
+    files: &[(&str, &[u8])],
     mut command: Command,
     look: impl FnOnce(Ending, &Places) -> Result<T, String>,
 ) -> Result<T, String> {
@@ -142,7 +143,7 @@ pub(super) async fn run<T>(
         for (name, content) in files {
             fs::write(places.input.join(name), content)?;
         }
-        write_json(&job_file, &facts)
+        write_json(&job_file, facts)
     };
     let looked = async {
         prepare().map_err(|error| error.to_string())?;

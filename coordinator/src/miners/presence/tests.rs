@@ -163,3 +163,49 @@ async fn a_flush_writes_what_is_new_and_keeps_the_last_report() {
     assert_eq!(rows[0].get::<Timestamp>("seen_at").unwrap(), clock.now());
     assert_eq!(rows[0].get::<Value>("report").unwrap(), json!({"inflight": 1}));
 }
+
+#[test]
+fn what_others_heard_is_read_once_and_as_far_back_as_a_miner_may_be_silent() {
+    let now = Timestamp::from_micros(1_000_000_000_000_000);
+    let ago = |secs: i64| now.plus_secs(-secs);
+    let mut known = Known::default();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!(known.hear_from(now, minutes(5)), ago(300));
+    (known.refreshed_at, known.heard_from) = (Some(ago(4)), Some(ago(304)));
+    assert_eq!(known.hear_from(now, minutes(5)), ago(4 + SKEW_SECS));
+    // In a larger fleet they may be silent for longer than was read.
+    assert_eq!(known.hear_from(now, minutes(9)), ago(540));
+    // Nobody is heard of who counts as gone.
+    assert_eq!(known.hear_from(now, Duration::from_secs(30)), ago(30));
+    known.refreshed_at = Some(now.plus_secs(3600));
+    assert_eq!(known.hear_from(now, minutes(5)), ago(300));
+}
+
+#[tokio::test]
+async fn what_another_replica_hears_later_counts_here_too() {
+    let (here, clock, miner) = presence().await;
+    let there = Presence::new(here.db.clone(), clock.clone(), Leases::default());
+    there.refresh().await.unwrap();
+    clock.advance(Duration::from_secs(200));
+    there.refresh().await.unwrap();
+    here.saw(&miner, None);
+    here.flush().await.unwrap();
+    clock.advance(Duration::from_secs(4));
+    there.refresh().await.unwrap();
+    assert_eq!(there.online(clock.now()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_report_that_could_not_be_written_is_written_later() {
+    let (presence, _, miner) = presence().await;
+    presence.saw(&miner, Some(json!({"inflight": 1})));
+    let refuse = "create trigger refuse before insert on miner_live
+                  begin select raise(abort, 'not now'); end";
+    execute(&presence, refuse).await;
+    presence.flush().await.unwrap_err();
+    execute(&presence, "drop trigger refuse").await;
+    presence.flush().await.unwrap();
+    let mut tx = presence.db.read().await.unwrap();
+    let row = tx.row("select report from miner_live", Default::default()).await.unwrap().unwrap();
+    assert_eq!(row.get::<Value>("report").unwrap(), json!({"inflight": 1}));
+}

@@ -120,7 +120,7 @@ impl Python {
         let params = Map::from_iter([("modules".to_owned(), serde_json::json!(names))]);
         let facts = JobFacts { params, ..JobFacts::default() };
         let command = self.command(&["probe"], 1, Limits::trial());
-        let found = trial::run(sandbox, directory, (facts, &[]), command, |ending, places| {
+        let found = trial::run(sandbox, directory, &facts, &[], command, |ending, places| {
             let said = || crate::output::tail(&places.stderr, 1024);
             if ending != Ending::Exited(0) {
                 let program = self.interpreter.program.display();

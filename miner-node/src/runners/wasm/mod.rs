@@ -76,9 +76,10 @@ impl Wasm {
     ) -> Result<Self, String> {
         let wasm = Self::new(executable);
         let params = Map::from_iter([("module".to_owned(), json!("known.wasm"))]);
-        let job = (JobFacts { params, ..JobFacts::default() }, [("known.wasm", KNOWN)]);
+        let facts = JobFacts { params, ..JobFacts::default() };
+        let files = [("known.wasm", KNOWN)];
         let command = wasm.command(1000, Limits::trial());
-        let outcome = trial::run(sandbox, directory, (job.0, &job.1), command, |ending, places| {
+        let outcome = trial::run(sandbox, directory, &facts, &files, command, |ending, places| {
             let report = Report::read(&places.stderr);
             let text = fs::read_to_string(&places.stdout).map_err(|error| error.to_string())?;
             if (ending, text.as_str(), report.fuel)
