@@ -117,18 +117,15 @@ fn parse_line(line: &str) -> Option<GpuDevice> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use tempfile::TempDir;
 
     use super::*;
+    use crate::sandbox::script;
 
-    fn fake(script: &str) -> (TempDir, NvidiaSmi) {
+    fn fake(text: &str) -> (TempDir, NvidiaSmi) {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("nvidia-smi");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        script::write(&path, text);
         (directory, NvidiaSmi::at(path))
     }
 

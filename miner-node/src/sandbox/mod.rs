@@ -27,6 +27,8 @@ mod policy;
 mod probe;
 mod process_tree;
 mod rlimits;
+#[cfg(test)]
+pub(crate) mod script;
 mod seccomp;
 mod supervise;
 mod tools;

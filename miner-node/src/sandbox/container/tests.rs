@@ -1,11 +1,9 @@
 //! What is made of an engine's answers. The engine is a script that starts what a test wants.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use tempfile::TempDir;
 
 use super::*;
-use crate::sandbox::{Policy, Tools};
+use crate::sandbox::{Policy, Tools, script};
 
 /// An engine that runs the program `run` and answers `inspect` to whoever asks for a container.
 struct Fake {
@@ -19,13 +17,12 @@ impl Fake {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().display();
         // Whoever removes a container ends what runs in it.
-        let script = format!(
-            "#!/bin/sh\ncd {place}\ncase $1 in\nrun) echo $$ >pid; {run} ;;\n\
+        let text = format!(
+            "cd {place}\ncase $1 in\nrun) echo $$ >pid; {run} ;;\n\
              inspect) {inspect} ;;\nrm) kill -9 $(cat pid) 2>/dev/null; exit 0 ;;\nesac\n"
         );
         let program = directory.path().join("engine");
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        script::write(&program, &text);
         let owner = "test".to_owned();
         let engine = Engine { program, kind: EngineKind::Podman, is_rootless: true, owner };
         Self { directory, engine, limits: Limits::trial() }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
 
-use super::super::{Policy, Tools, UserRange};
+use super::super::{Policy, Tools, UserRange, script};
 use super::*;
 
 /// What stands for bubblewrap: `condition` is shell; where it does not hold, it is the real one.
@@ -14,10 +14,8 @@ fn sandbox(directory: &TempDir, policy: &Policy, condition: &str) -> Sandbox {
     let mut tools = Tools::find().unwrap();
     let fake = directory.path().join("bwrap");
     let real = tools.bwrap.display();
-    let text =
-        format!("#!/bin/sh\nif {condition}; then echo no >&2; exit 1; fi\nexec {real} \"$@\"");
-    fs::write(&fake, text).unwrap();
-    fs::set_permissions(&fake, Permissions::from_mode(0o755)).unwrap();
+    let text = format!("if {condition}; then echo no >&2; exit 1; fi\nexec {real} \"$@\"");
+    script::write(&fake, &text);
     tools.bwrap = fake;
     Sandbox::new(tools, policy).unwrap()
 }
