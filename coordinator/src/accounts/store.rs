@@ -254,7 +254,8 @@ async fn look_up(
         "select r.n, i.body_sha256, i.status, i.response
          from unnest($1, $2, $3, $4) as r(n, key_id, route, k)
          join idempotency i
-           on i.key_id = r.key_id and i.route = r.route and i.idempotency_key = r.k",
+           on i.key_id = any(array[r.key_id]) and i.route = r.route
+          and i.idempotency_key = r.k",
         "select r.value ->> 'n' as n, i.body_sha256, i.status, i.response
          from json_each($1) r
          join idempotency i

@@ -76,7 +76,7 @@ pub async fn hand_out_logs(
                 $1, 'log', jsonb_build_object('fence', l.fence, 'stream', l.stream, 'chunk', l.seq,
                     'from', l.withheld_from, 'to', octet_length(l.body))
          from unnest($2, $3, $4) as r(job_id, fence, event_seq)
-         join job_logs l on l.job_id = r.job_id and l.fence = r.fence
+         join job_logs l on l.job_id = any(array[r.job_id]) and l.fence = r.fence
          where l.withheld_from is not null
          returning job_id, seq",
         "insert into job_events (job_id, seq, at, kind, data)
@@ -239,8 +239,9 @@ pub async fn read(tx: &mut Tx, from: &[From]) -> Result<Vec<Vec<JobEvent>>, DbEr
                  sum(octet_length(l.body)) over (partition by r.no order by e.seq
                      rows between unbounded preceding and 1 preceding) as text_before
              from jsonb_to_recordset($1) as r(no bigint, job_id uuid, after bigint)
-             join job_events e on e.job_id = r.job_id and e.seq > r.after and e.seq <= r.after + $2
-             left join job_logs l on e.kind = 'log' and l.job_id = e.job_id
+             join job_events e on e.job_id = any(array[r.job_id])
+                 and e.seq > r.after and e.seq <= r.after + $2
+             left join job_logs l on e.kind = 'log' and l.job_id = any(array[e.job_id])
                  and l.fence = (e.data ->> 'fence')::bigint and l.seq = (e.data ->> 'chunk')::bigint
          ) next where coalesce(text_before, 0) < $3
          order by no, seq",
@@ -283,11 +284,11 @@ fn event(row: &Row) -> Result<JobEvent, DbError> {
 pub async fn with_news(tx: &mut Tx, from: &[From]) -> Result<HashSet<JobId>, DbError> {
     let sql = tx.either(
         "select r.job_id from jsonb_to_recordset($1) as r(no bigint, job_id uuid, after bigint)
-         where exists (select 1 from job_events e where e.job_id = r.job_id
-                       and e.seq = r.after + 1)",
+         where (select 1 from job_events e where e.job_id = r.job_id
+                and e.seq = r.after + 1) is not null",
         "select r.value ->> 'job_id' as job_id from json_each($1) r
-         where exists (select 1 from job_events e where e.job_id = r.value ->> 'job_id'
-                       and e.seq = (r.value ->> 'after') + 1)",
+         where (select 1 from job_events e where e.job_id = r.value ->> 'job_id'
+                and e.seq = (r.value ->> 'after') + 1) is not null",
     );
     let rows = tx.rows(sql, Args::new().with_rows(wanted(tx.engine(), from))).await?;
     rows.iter().map(|row| row.get("job_id")).collect()

@@ -273,8 +273,8 @@ async fn delivered(
     let sql = tx.either(
         "select a.job_id, a.artifact_no, a.path, a.sha256, a.size_bytes
          from unnest($1) as v(v)
-         join receipts r on r.job_id = v.v
-         join artifacts a on a.job_id = r.job_id and a.fence = r.fence
+         join receipts r on r.job_id = any(array[v.v])
+         join artifacts a on a.job_id = any(array[r.job_id]) and a.fence = r.fence
          order by a.job_id, a.artifact_no",
         "select a.job_id, a.artifact_no, a.path, a.sha256, a.size_bytes
          from json_each($1) v

@@ -63,7 +63,7 @@ impl Book {
         let sql = tx.either(
             "select account_id, name, balance from accounts
              where name = any($1)
-             order by account_id for update",
+             order by account_id + 0 for update",
             "select account_id, name, balance from accounts
              where name in (select value ->> 'v' from json_each($1))",
         );
@@ -182,7 +182,7 @@ impl Book {
                  day_opening = case when a.updated_at < $3 then a.balance else a.day_opening end,
                  updated_at = greatest(a.updated_at, $2)
              from jsonb_to_recordset($1) as r(account_id bigint, balance bigint)
-             where a.account_id = r.account_id",
+             where a.account_id = any(array[r.account_id])",
             "update accounts set balance = r.value ->> 'balance',
                  day_opening = case when updated_at < $3 then balance else day_opening end,
                  updated_at = max(updated_at, $2)

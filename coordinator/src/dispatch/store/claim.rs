@@ -59,7 +59,7 @@ pub async fn held_by(
     let sql = tx.either(
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
                 q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
-         from queue q join classes c on c.class_id = q.class_id
+         from queue q join classes c on c.class_id = any(array[q.class_id])
          where q.miner_no = any($1)
            and q.state in ('ASSIGNED', 'RUNNING')",
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
@@ -220,21 +220,21 @@ async fn lease_at_once(tx: &mut Tx, args: Args) -> Result<Vec<(HeldJob, Spec)>, 
     let sql = "with free as (
              select g.* from unnest($2, $3, $4, $5, $6, $7, $8)
                  as g(job_id, miner_no, miner_id, tokenless, token, expires_at, deadline)
-             join queue q on q.job_id = g.job_id
-             where q.state || '' = 'QUEUED' order by q.job_id for update of q skip locked),
+             join queue q on q.job_id = any(array[g.job_id])
+             where q.state || '' = 'QUEUED' for update of q skip locked),
          leased as (
              update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
                  lease_token = g.token, tokenless = g.tokenless, leased_at = $1,
                  lease_expires_at = g.expires_at, deadline_at = g.deadline,
                  event_seq = q.event_seq + 1, pct = null, note = null
              from free g, classes c
-             where q.job_id = g.job_id and c.class_id = q.class_id
+             where q.job_id = any(array[g.job_id]) and c.class_id = any(array[q.class_id])
              returning q.job_id, q.miner_no, g.miner_id, q.attempt, q.event_seq, q.fence,
                  q.lease_token, q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot),
          begun as (
              insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
              select job_id, fence, miner_no, miner_id, $1 from leased)
-         select l.*, s.spec from leased l join job_specs s on s.job_id = l.job_id";
+         select l.*, s.spec from leased l join job_specs s on s.job_id = any(array[l.job_id])";
     let rows = tx.rows(sql, args).await?;
     rows.iter().map(|row| Ok((held_job(row)?, row.json("spec")?))).collect()
 }
@@ -304,7 +304,8 @@ pub async fn take_back(
     let sql = tx.either(
         "update queue q set state = 'QUEUED', event_seq = q.event_seq + 1
          from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
-         where q.job_id = r.job_id and q.fence = r.fence and q.state || '' = 'ASSIGNED'
+         where q.job_id = any(array[r.job_id]) and q.fence = r.fence
+           and q.state || '' = 'ASSIGNED'
          returning q.job_id, q.event_seq",
         "update queue set state = 'QUEUED', event_seq = event_seq + 1
          from json_each($1) r
@@ -316,7 +317,7 @@ pub async fn take_back(
     let sql = tx.either(
         "update attempts a set ended_at = $2, outcome = 'RETURNED'
          from jsonb_to_recordset($1) as r(job_id uuid, fence bigint)
-         where a.job_id = r.job_id and a.fence = r.fence and a.started_at is null",
+         where a.job_id = any(array[r.job_id]) and a.fence = r.fence and a.started_at is null",
         "update attempts set ended_at = $2, outcome = 'RETURNED' from json_each($1) r
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'
            and started_at is null",

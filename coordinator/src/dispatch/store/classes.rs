@@ -35,8 +35,8 @@ pub async fn classes(
 /// Where the database does.
 pub async fn ready_classes(tx: &mut Tx) -> Result<Vec<i32>, DbError> {
     // One probe of the partial index per class, whatever the length of the queue.
-    let sql = "select c.class_id from classes c where exists
-               (select 1 from queue q where q.class_id = c.class_id and q.state = 'QUEUED')";
+    let sql = "select c.class_id from classes c where (select 1 from queue q
+                   where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null";
     let rows = tx.rows(sql, Args::new()).await?;
     rows.iter().map(|row| row.get("class_id")).collect()
 }
@@ -63,10 +63,10 @@ pub async fn ready_among(tx: &mut Tx, classes: &BTreeSet<i32>) -> Result<Vec<i32
     }
     let classes = Rows::list(tx.engine(), classes.iter().copied());
     let sql = tx.either(
-        "select r.v as class_id from unnest($1) as r(v) where exists
-         (select 1 from queue q where q.class_id = r.v and q.state = 'QUEUED')",
-        "select r.value ->> 'v' as class_id from json_each($1) r where exists
-         (select 1 from queue q where q.class_id = r.value ->> 'v' and q.state = 'QUEUED')",
+        "select r.v as class_id from unnest($1) as r(v) where (select 1 from queue q
+             where q.class_id = r.v and q.state = 'QUEUED' limit 1) is not null",
+        "select r.value ->> 'v' as class_id from json_each($1) r where (select 1 from queue q
+             where q.class_id = r.value ->> 'v' and q.state = 'QUEUED' limit 1) is not null",
     );
     let rows = tx.rows(sql, Args::new().with_rows(classes)).await?;
     rows.iter().map(|row| row.get("class_id")).collect()

@@ -75,7 +75,7 @@ pub async fn lock(
         // joins it with what its snapshot, which is older, knew of the miners.
         // By number: ordered by its id, the whole index would be read.
         let sql = "select q.job_id from unnest($1) with ordinality as r(job_id, no)
-                   join queue q on q.job_id = r.job_id order by r.no for update of q";
+                   join queue q on q.job_id = any(array[r.job_id]) order by r.no for update of q";
         let args = list(tx);
         tx.rows(sql, args).await?;
     }
@@ -83,7 +83,7 @@ pub async fn lock(
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
                 q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
-         from queue q left join miners m on m.miner_no = q.miner_no
+         from queue q left join miners m on m.miner_no = any(array[q.miner_no])
          where q.job_id = any($1)",
         "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
@@ -187,7 +187,7 @@ pub async fn change(tx: &mut Tx, changes: &[Change]) -> Result<(), DbError> {
              progress_at = r.progress_at
          from unnest($1, $2, $3, $4, $5, $6, $7)
              as r(job_id, state, expires_at, pct, note, event_seq, progress_at)
-         where q.job_id = r.job_id",
+         where q.job_id = any(array[r.job_id])",
         "update queue set state = r.value ->> 'state', lease_expires_at = r.value ->> 'expires_at',
              pct = coalesce(r.value ->> 'pct', pct), note = coalesce(r.value ->> 'note', note),
              event_seq = r.value ->> 'event_seq', progress_at = r.value ->> 'progress_at'
@@ -216,7 +216,7 @@ pub async fn start_attempts(
     let sql = tx.either(
         "update attempts a set started_at = $1
          from unnest($2, $3) as r(job_id, fence)
-         where a.job_id = r.job_id and a.fence = r.fence",
+         where a.job_id = any(array[r.job_id]) and a.fence = r.fence",
         "update attempts set started_at = $1 from json_each($2) r
          where job_id = r.value ->> 'job_id' and fence = r.value ->> 'fence'",
     );

@@ -42,7 +42,7 @@ pub(super) async fn lock_clients(
         "select client_id, funding, weight, last_rank, last_gpu_rank,
              forgone_rank, forgone_gpu_rank, day, day_jobs from clients
          where client_id = any($1)
-         order by client_id for no key update",
+         order by client_id || '' for no key update",
         "select client_id, funding, weight, last_rank, last_gpu_rank,
              forgone_rank, forgone_gpu_rank, day, day_jobs from clients
          where client_id in (select value ->> 'v' from json_each($1))",
@@ -128,7 +128,7 @@ pub(super) async fn save_clients(
              day = $2, day_jobs = r.day_jobs
          from jsonb_to_recordset($1) as r(client_id text, last_rank bigint, last_gpu_rank bigint,
              forgone_rank bigint, forgone_gpu_rank bigint, day_jobs int)
-         where c.client_id = r.client_id",
+         where c.client_id = any(array[r.client_id])",
         "update clients set last_rank = r.value ->> 'last_rank',
              last_gpu_rank = r.value ->> 'last_gpu_rank',
              forgone_rank = r.value ->> 'forgone_rank',

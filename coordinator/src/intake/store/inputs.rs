@@ -47,7 +47,8 @@ pub(super) async fn touch_inputs(
     let sql = tx.either(
         "update inputs set created_at = $2
          from jsonb_to_recordset($1) as r(client_id text, sha256 text)
-         where inputs.client_id = r.client_id and inputs.sha256 = decode(r.sha256, 'hex')
+         where inputs.client_id = any(array[r.client_id])
+           and inputs.sha256 = decode(r.sha256, 'hex')
            and inputs.created_at < $3",
         "update inputs set created_at = $2
          from json_each($1) r
@@ -74,7 +75,7 @@ pub(super) async fn unknown_inputs(
     let sql = tx.either(
         "select i.client_id, i.sha256 from inputs i
          join jsonb_to_recordset($1) as r(client_id text, sha256 text)
-           on r.client_id = i.client_id and decode(r.sha256, 'hex') = i.sha256",
+           on i.client_id = any(array[r.client_id]) and decode(r.sha256, 'hex') = i.sha256",
         "select i.client_id, i.sha256 from inputs i join json_each($1) r
            on r.value ->> 'client_id' = i.client_id and unhex(r.value ->> 'sha256') = i.sha256",
     );

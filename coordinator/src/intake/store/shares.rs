@@ -57,13 +57,13 @@ async fn first_of(
     }
     let sql = tx.either(
         "select * from (
-             select r.v as class_id, (select min(q.rank) from queue q
-                 where q.class_id = r.v and q.state = 'QUEUED') as foremost
+             select r.v as class_id, (select q.rank from queue q
+                 where q.class_id = r.v and q.state = 'QUEUED' order by q.rank limit 1) as foremost
              from unnest($1) as r(v)) by_class
          where foremost is not null",
         "select * from (
-             select c.class_id, (select min(q.rank) from queue q
-                 where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
+             select c.class_id, (select q.rank from queue q
+                 where q.class_id = c.class_id and q.state = 'QUEUED' order by q.rank limit 1) as foremost
              from classes c where c.class_id in (select value ->> 'v' from json_each($1))) by_class
          where foremost is not null",
     );
@@ -77,8 +77,9 @@ async fn first_of(
 /// but only until the first of these jobs is in the queue.
 async fn start_of(tx: &mut Tx, now: Timestamp, kind: SlotKind) -> Result<i64, DbError> {
     let sql = "select min(foremost) as foremost from (
-                   select (select min(q.rank) from queue q
-                           where q.class_id = c.class_id and q.state = 'QUEUED') as foremost
+                   select (select q.rank from queue q
+                           where q.class_id = c.class_id and q.state = 'QUEUED'
+                           order by q.rank limit 1) as foremost
                    from classes c where c.needs ->> 'slot' = $1) by_class
                where foremost is not null";
     let row = tx.row(sql, Args::new().with(kind.as_str())).await?;
@@ -129,8 +130,9 @@ pub async fn give_back(tx: &mut Tx, job: JobId) -> Result<(), DbError> {
     let (last_rank, forgone) = (row.get("last")?, row.get("forgone")?);
     // The weight is in the cost already.
     let mut share = Share { weight: 1, last_rank, forgone };
-    let sql = "select coalesce(max(reserved_rank), 0) as live from jobs
-               where client_id = $1 and slot = $2 and outcome is null and job_id <> $3";
+    let sql = "select reserved_rank as live from jobs
+               where client_id = $1 and slot = $2 and outcome is null and job_id <> $3
+               order by reserved_rank desc limit 1";
     let row = tx.row(sql, Args::new().with(client.as_str()).with(slot).with(job)).await?;
     share.give_back(cost, row.map_or(Ok(0), |row| row.get("live"))?);
     let sql = if gpu {

@@ -133,7 +133,7 @@ pub async fn settled(
     let sql = tx.either(
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
              r.receipt_sha256, r.transfer_id, m.miner_id
-         from receipts r join miners m on m.miner_no = r.miner_no
+         from receipts r join miners m on m.miner_no = any(array[r.miner_no])
          where r.job_id = any($1)",
         "select r.job_id, r.output_sha, r.wallet, r.price, r.fee, r.bonus, r.measured, r.body,
              r.receipt_sha256, r.transfer_id, m.miner_id

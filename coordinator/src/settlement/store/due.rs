@@ -19,7 +19,7 @@ pub async fn lapsed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<JobId
 /// # Errors
 /// Where the database does.
 pub async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<JobId>, DbError> {
-    let sql = "select job_id from queue where state in ('QUEUED', 'DELAYED')
+    let sql = "select job_id from queue where coalesce(state, '') in ('QUEUED', 'DELAYED')
                and expires_at < $1 limit $2";
     job_ids(tx, sql, now, limit).await
 }
@@ -55,6 +55,6 @@ pub async fn forget_classes(tx: &mut Tx, before: Timestamp) -> Result<u64, DbErr
         tx.execute("lock table classes in exclusive mode", Args::new()).await?;
     }
     let sql = "delete from classes where created_at < $1
-               and not exists (select 1 from queue q where q.class_id = classes.class_id)";
+               and (select 1 from queue q where q.class_id = classes.class_id limit 1) is null";
     tx.execute(sql, Args::new().with(before)).await
 }

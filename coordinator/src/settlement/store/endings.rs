@@ -118,7 +118,8 @@ async fn write_outcomes(tx: &mut Tx, now: Timestamp, endings: &[Ending]) -> Resu
          from unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              as r(job_id, outcome, attempt, miner_id, started_at, error_code, error_message,
                   logs_tail, error_metrics, receipt_id)
-         where j.job_id = r.job_id and coalesce(j.outcome, '') = '' returning j.issue_most",
+         where j.job_id = any(array[r.job_id]) and coalesce(j.outcome, '') = ''
+         returning j.issue_most",
         "update jobs set outcome = r.value ->> 'outcome', finished_at = $1,
              attempt = r.value ->> 'attempt', miner_id = r.value ->> 'miner_id',
              started_at = r.value ->> 'started_at', error_code = r.value ->> 'error_code',
@@ -167,7 +168,7 @@ pub(super) async fn close_attempts(
         "update attempts a set ended_at = $1, outcome = r.outcome, error_code = r.error_code,
              error_message = r.error_message
          from unnest($2, $3, $4, $5, $6) as r(job_id, fence, outcome, error_code, error_message)
-         where a.job_id = r.job_id and a.fence = r.fence",
+         where a.job_id = any(array[r.job_id]) and a.fence = r.fence",
         "update attempts set ended_at = $1, outcome = r.value ->> 'outcome',
              error_code = r.value ->> 'error_code', error_message = r.value ->> 'error_message'
          from json_each($2) r

@@ -62,7 +62,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
              pct = null, note = null
          from jsonb_to_recordset($1) as r(job_id uuid, state text, due_at timestamptz,
              expires_at timestamptz, attempt smallint, excluded jsonb)
-         where q.job_id = r.job_id",
+         where q.job_id = any(array[r.job_id])",
         "update queue set state = r.value ->> 'state', due_at = r.value ->> 'due_at',
              expires_at = r.value ->> 'expires_at', attempt = r.value ->> 'attempt',
              excluded = r.value -> 'excluded', event_seq = event_seq + 1,
@@ -76,7 +76,7 @@ pub async fn requeue(tx: &mut Tx, now: Timestamp, requeues: &[Requeue]) -> Resul
              logs_tail = r.logs_tail, error_metrics = r.error_metrics
          from jsonb_to_recordset($1) as r(job_id uuid, error_code text, error_message text,
              logs_tail text, error_metrics jsonb)
-         where j.job_id = r.job_id",
+         where j.job_id = any(array[r.job_id])",
         "update jobs set error_code = r.value ->> 'error_code',
              error_message = r.value ->> 'error_message', logs_tail = r.value ->> 'logs_tail',
              error_metrics = nullif(r.value -> 'error_metrics', 'null')

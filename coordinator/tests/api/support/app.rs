@@ -125,10 +125,9 @@ impl TestApp {
 
     /// Another replica, with connections, a clock and files of its own and the same settings.
     pub async fn replica_with(&self, clock: Clock, artifacts: Artifacts) -> Replica {
-        let database = self.database.as_ref().expect("replicas share a PostgreSQL");
         let parts = Parts {
             config: (*self.app.config).clone(),
-            db: Db::open(&database.url, 4).unwrap(),
+            db: Db::open(self.database_url(), 4).unwrap(),
             clock,
             auth: Auth::keys(),
             artifacts,
@@ -179,6 +178,11 @@ impl TestApp {
 
     pub fn advance(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// Where its PostgreSQL is.
+    pub fn database_url(&self) -> &str {
+        &self.database.as_ref().expect("a PostgreSQL").url
     }
 
     /// One turn of the background loops.
