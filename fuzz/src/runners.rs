@@ -90,6 +90,7 @@ fn runners() -> Runners {
         kind: EngineKind::Podman,
         is_rootless: true,
         owner: "fuzz".to_owned(),
+        keeps_processors: Ok(()),
     };
     Runners {
         wasm: Some(Wasm::new("/usr/bin/true")),

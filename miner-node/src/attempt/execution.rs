@@ -96,7 +96,7 @@ impl Attempt<'_> {
         let run = async {
             let run = match plan {
                 Plan::Sandboxed(command) => self.run_program(command, gpu, processors).await,
-                Plan::Contained(container) => self.run_container(container).await,
+                Plan::Contained(container) => self.run_container(container, processors).await,
                 Plan::Call(call) => self.call(call).await,
             };
             ended.cancel();
@@ -204,11 +204,16 @@ impl Attempt<'_> {
         })
     }
 
-    async fn run_container(&self, container: &Container) -> Result<Done, Abandoned> {
+    async fn run_container(
+        &self,
+        container: &Container,
+        processors: &[usize],
+    ) -> Result<Done, Abandoned> {
         let unavailable = || Refusal::new(FailureCode::Unsupported, "no container runner here");
         let sandbox = self.node.sandbox.as_ref().ok_or_else(unavailable)?;
         let engine = self.node.runners.containers.as_ref().ok_or_else(unavailable)?.engine();
-        let (places, interrupt) = (self.places(), &self.held.interrupt);
+        let places = Places { processors: processors.to_vec(), ..self.places() };
+        let interrupt = &self.held.interrupt;
         let run = sandbox.run_container(engine, container, &places, interrupt).await;
         let Contained { ending, usage } =
             run.map_err(|error| Refusal::new(FailureCode::Internal, error.to_string()))?;

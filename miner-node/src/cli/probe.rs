@@ -166,6 +166,7 @@ async fn try_below(
         executable: &executable,
         root,
         owner: "probe",
+        divides_processors: config.divides_processors(),
     };
     *runners = Runners::tried(&trial, |remark| notes.extend(note(remark))).await;
     Ok(level)

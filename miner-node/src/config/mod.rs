@@ -128,6 +128,12 @@ impl Config {
         self.state_dir.as_deref().unwrap_or(&self.workspace.root)
     }
 
+    /// Whether jobs have to keep off some processors: those that the owner has for other things, or
+    /// those on which something is mined.
+    pub const fn divides_processors(&self) -> bool {
+        self.mining.enabled || self.sandbox.cpu_affinity.is_some()
+    }
+
     /// What the owner decided about how jobs run.
     pub fn sandbox_policy(&self) -> crate::sandbox::Policy {
         let Sandbox { uid_base, uid_count, .. } = self.sandbox;

@@ -37,8 +37,14 @@ async fn runners(config: &Config, sandbox: Option<&Sandbox>, root: &Path) -> Vec
     let mut findings = Vec::new();
     let mut runners = Runners::default();
     if let (Some(sandbox), Ok(executable)) = (sandbox, std::env::current_exe()) {
-        let settings = &config.runners;
-        let trial = Trial { settings, sandbox, executable: &executable, root, owner: "doctor" };
+        let trial = Trial {
+            settings: &config.runners,
+            sandbox,
+            executable: &executable,
+            root,
+            owner: "doctor",
+            divides_processors: config.divides_processors(),
+        };
         runners = Runners::tried(&trial, |remark| findings.push(finding(remark))).await;
     }
     runners.add_served(&config.runners, |remark| findings.push(finding(remark))).await;

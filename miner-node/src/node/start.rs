@@ -62,6 +62,7 @@ pub(super) async fn try_runners(
         executable,
         root: workspace.root(),
         owner: &owner,
+        divides_processors: config.divides_processors(),
     };
     Runners::tried(&trial, tell).await
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Fault, Refusal};
 use crate::config::ContainerRunner;
+use crate::facts::usable_processors;
 use crate::sandbox::container::{Container, Engine};
 use crate::sandbox::{Limits, Sandbox};
 
@@ -64,7 +65,7 @@ impl Containers {
             ));
         }
         let program = program(&config.engine)?;
-        let engine = sandbox.engine(&program, owner).await.map_err(|error| {
+        let mut engine = sandbox.engine(&program, owner).await.map_err(|error| {
             let fix = format!("{} info has to work for the node's user", program.display());
             Fault::new(error.to_string(), fix)
         })?;
@@ -91,7 +92,8 @@ impl Containers {
         }
         // What has to be fetched first is seen when a job needs it.
         if let Some(image) = here {
-            let tried = sandbox.try_container(&engine, &image, directory).await;
+            let processors = usable_processors();
+            let tried = sandbox.try_container(&mut engine, &image, directory, &processors).await;
             // Left behind it is only clutter.
             let _ = std::fs::remove_dir_all(directory);
             tried.map_err(|why| {
@@ -110,6 +112,14 @@ impl Containers {
     /// What it is, for `probe` and `doctor`.
     pub fn description(&self) -> String {
         format!("{}, {} images", self.engine.level(), self.images.len())
+    }
+
+    /// Why jobs are not kept to their processors, where they are not, and what would help.
+    pub fn strays(&self) -> Option<Fault> {
+        let why = self.engine.keeps_processors.as_ref().err()?;
+        let fix = "permit its user's control groups cpuset: for a rootless engine, \
+                   Delegate=cpu cpuset io memory pids in a drop-in of user@.service";
+        Some(Fault::new(format!("containers are not kept to their processors: {why}"), fix))
     }
 
     /// The engine.
@@ -197,6 +207,7 @@ mod tests {
             kind: EngineKind::Podman,
             is_rootless: true,
             owner: "rig7".to_owned(),
+            keeps_processors: Ok(()),
         };
         let containers = Containers { engine, images: vec![IMAGE.to_owned()], may_pull: false };
         let mut job = job("container");

@@ -22,6 +22,8 @@ pub struct Trial<'a> {
     pub root: &'a Path,
     /// Names this node among those that use the same engine of containers.
     pub owner: &'a str,
+    /// Whether jobs have to keep off some processors.
+    pub divides_processors: bool,
 }
 
 /// What an owner should hear about a runner.
@@ -40,7 +42,7 @@ pub struct Remark {
 pub enum Standing {
     /// It works.
     Works,
-    /// Something of it is not offered, and this would change that.
+    /// Something of it is not offered or not in force, and this would change that.
     Partly(String),
     /// Nothing of it is offered, and this would change that.
     Fails(String),
@@ -80,7 +82,7 @@ impl Runners {
     /// The runners of programs that are switched on and work. `tell` hears of each that is switched
     /// on.
     pub async fn tried(trial: &Trial<'_>, mut tell: impl FnMut(Remark)) -> Self {
-        let Trial { settings, sandbox, executable, root, owner } = *trial;
+        let Trial { settings, sandbox, executable, root, owner, divides_processors } = *trial;
         let mut runners = Self::default();
         let directory = root.join("trial");
         let own_program =
@@ -97,7 +99,10 @@ impl Runners {
         if settings.container.enable {
             match Containers::probe(&settings.container, sandbox, &directory, owner).await {
                 Ok(containers) => {
-                    tell(Remark::works("container", containers.description()));
+                    tell(match containers.strays().filter(|_| divides_processors) {
+                        Some(fault) => Remark::partly("container", fault),
+                        None => Remark::works("container", containers.description()),
+                    });
                     runners.containers = Some(containers);
                 }
                 Err(fault) => tell(Remark::fails("container", fault)),

@@ -110,7 +110,13 @@ impl Sandbox {
 }
 
 impl Confinement {
-    /// None, for a program of the owner's that confines a job by itself.
+    /// For a program of the owner's that confines a job by itself: that it begins on `processors`,
+    /// and nothing else.
+    pub(super) fn on(processors: &[usize]) -> Self {
+        Self { processors: processors.to_vec(), ..Self::none() }
+    }
+
+    /// None, for one that has nothing to do with a job.
     pub(super) fn none() -> Self {
         Self {
             isolation: Isolation::default(),

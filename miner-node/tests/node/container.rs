@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use miner_node::facts::usable_processors;
+use mining::engine::Engine as _;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, exists};
+use crate::mining::{cancel, mind_nobody, mining, processors_of_job, processors_of_lanes};
+use crate::rig::{Rig, eventually, exists};
 
 /// A podman with a place of its own, and the image in it, by its digest; `None` where there is no
 /// podman, or this machine does not let it run anything.
@@ -41,7 +44,8 @@ impl Podman {
         // As every image has it: engines keep the mode of what they mount over.
         run("/bin/chmod", &["1777", &path("image/tmp")])?;
         std::fs::copy("/bin/busybox", path("image/bin/busybox")).map_err(|e| e.to_string())?;
-        for name in ["sh", "cat", "id", "ls", "sleep", "wget", "dd", "touch", "env", "tail"] {
+        for name in ["sh", "cat", "id", "ls", "sleep", "wget", "dd", "touch", "env", "tail", "grep"]
+        {
             std::os::unix::fs::symlink("busybox", path(&format!("image/bin/{name}"))).unwrap();
         }
         run("/bin/tar", &["-C", &path("image"), "-cf", &path("image.tar"), "."])?;
@@ -142,12 +146,35 @@ async fn containers_run_and_leave_nothing() {
     assert!(["E_OOM", "E_SIGNAL"].contains(&code.as_str()), "{code}");
     let id = rig.submit(podman.job("touch here; sleep 1000")).await;
     exists(&rig.job_dir(id).join("work/here")).await;
-    let client = reqwest::Client::builder().build().unwrap();
-    let url = format!("{}/v1/jobs/{id}/cancel", rig.mock.url());
-    assert!(client.post(url).send().await.unwrap().status().is_success());
+    cancel(&rig, id).await;
     rig.until_phase(id, "FAILED").await;
     assert_eq!(podman.containers(), "");
     node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs podman, runc and busybox-static, and root"]
+async fn nothing_is_mined_on_the_processors_of_a_container() {
+    let podman = Podman::new().unwrap();
+    let mut rig = podman.rig().await;
+    mind_nobody(&mut rig);
+    let all = usable_processors().len();
+    let (running, engine) = mining(&rig, all).await;
+    let mut job = podman.job("grep Cpus_allowed_list /proc/self/status; exec sleep 600");
+    job["constraints"] = json!({"cpu_threads": 1});
+    let id = rig.submit(job).await;
+    rig.until_phase(id, "RUNNING").await;
+    let of_job = processors_of_job(&rig, id).await;
+    assert_eq!(of_job.len(), 1);
+    eventually(async || (engine.busy_threads() < all).then_some(())).await;
+    let mine = processors_of_lanes(all - 1);
+    assert_eq!(mine.is_empty(), all == 1);
+    assert!(mine.is_disjoint(&of_job), "{of_job:?} {mine:?}");
+    cancel(&rig, id).await;
+    rig.until_phase(id, "FAILED").await;
+    eventually(async || (engine.busy_threads() == all).then_some(())).await;
+    assert_eq!(podman.containers(), "");
+    running.end().await;
 }
 
 #[tokio::test]

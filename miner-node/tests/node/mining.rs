@@ -57,18 +57,23 @@ fn engine(threads: usize) -> Arc<Native> {
     Arc::new(Native::start(settings, Arc::new(|_: &Notice| {}), connect).unwrap())
 }
 
-/// A rig whose owner minds nobody: the machine that tests run on is never idle.
+/// A rig whose owner minds nobody.
 async fn rig(slots: u32) -> Rig {
     let mut rig = Rig::new().await;
     rig.config.resources.max_concurrency = Some(slots);
+    mind_nobody(&mut rig);
+    rig
+}
+
+/// The machine that tests run on is never idle.
+pub fn mind_nobody(rig: &mut Rig) {
     let policy = &mut rig.config.mining.policy;
     (policy.busy_pct, policy.input_s, policy.on_battery) = (100, 0, true);
     (policy.memory_floor_mb, policy.memory_pressure_pct) = (0, None);
     policy.memory_for_jobs = false;
-    rig
 }
 
-async fn mining(rig: &Rig, threads: usize) -> (Running, Arc<Native>) {
+pub async fn mining(rig: &Rig, threads: usize) -> (Running, Arc<Native>) {
     let running = rig.run().await;
     let engine = engine(threads);
     running.node.sharing.employ(Arc::clone(&engine) as Arc<dyn Engine>);
@@ -86,7 +91,7 @@ async fn decided(sharing: &Sharing, wanted: impl Fn(&Decision) -> bool) -> Decis
 }
 
 /// A job that says on which processors it may run, and goes on until it is canceled.
-fn holding(priority: u8) -> Value {
+pub fn holding(priority: u8) -> Value {
     json!({
         "command": "sh", "max_attempts": 1, "priority": priority,
         "args": ["-c", "grep Cpus_allowed_list /proc/self/status; exec sleep 600"],
@@ -94,7 +99,7 @@ fn holding(priority: u8) -> Value {
     })
 }
 
-async fn cancel(rig: &Rig, job: JobId) {
+pub async fn cancel(rig: &Rig, job: JobId) {
     let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
     let url = format!("{}/v1/jobs/{job}/cancel", rig.mock.url());
     assert_eq!(client.post(url).send().await.unwrap().status(), 200);
@@ -106,8 +111,19 @@ fn numbers(list: &str) -> BTreeSet<usize> {
     parts.flat_map(|(a, b)| a.parse::<usize>().unwrap()..=b.parse().unwrap()).collect()
 }
 
+/// The processors on which a job says that it may run.
+pub async fn processors_of_job(rig: &Rig, job: JobId) -> BTreeSet<usize> {
+    let out = rig.job_dir(job).join("out.txt");
+    let text = eventually(async || {
+        let text = std::fs::read_to_string(&out).ok()?;
+        text.contains('\n').then_some(text)
+    });
+    let text = text.await;
+    numbers(text.trim().strip_prefix("Cpus_allowed_list:").unwrap())
+}
+
 /// The processors that the threads that hash now are kept to.
-fn processors_of_lanes(threads: usize) -> BTreeSet<usize> {
+pub fn processors_of_lanes(threads: usize) -> BTreeSet<usize> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let of = |directory: std::fs::DirEntry| {
         let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).ok();
@@ -145,14 +161,7 @@ async fn jobs_take_processors_from_mining_one_by_one_and_give_them_back() {
     eventually(async || (engine.busy_threads() <= left).then_some(())).await;
     let mine = processors_of_lanes(left);
     for job in &jobs {
-        let out = rig.job_dir(*job).join("out.txt");
-        let text = eventually(async || {
-            let text = std::fs::read_to_string(&out).ok()?;
-            text.contains('\n').then_some(text)
-        });
-        let text = text.await;
-        let list = text.trim().strip_prefix("Cpus_allowed_list:").unwrap();
-        let of_job = numbers(list);
+        let of_job = processors_of_job(&rig, *job).await;
         assert_eq!(of_job.len(), 1);
         assert!(of_job.is_disjoint(&mine), "{of_job:?} {mine:?}");
     }

@@ -97,6 +97,10 @@ impl Engine {
         if let Some(threads) = limits.cpu_threads {
             add(&format!("--cpus={threads}"));
         }
+        if self.keeps_processors.is_ok() && !places.processors.is_empty() {
+            let numbers: Vec<_> = places.processors.iter().map(ToString::to_string).collect();
+            add(&format!("--cpuset-cpus={}", numbers.join(",")));
+        }
         for argument in self.user() {
             add(&argument);
         }
@@ -142,12 +146,17 @@ mod tests {
     use crate::sandbox::Limits;
 
     fn line(is_rootless: bool, kind: EngineKind) -> Vec<String> {
-        let engine = Engine {
-            program: "/usr/bin/podman".into(),
-            kind,
-            is_rootless,
-            owner: "rig7".to_owned(),
-        };
+        line_on(&[], is_rootless, kind, Ok(()))
+    }
+
+    fn line_on(
+        processors: &[usize],
+        is_rootless: bool,
+        kind: EngineKind,
+        keeps_processors: Result<(), String>,
+    ) -> Vec<String> {
+        let (program, owner) = ("/usr/bin/podman".into(), "rig7".to_owned());
+        let engine = Engine { program, kind, is_rootless, owner, keeps_processors };
         let container = Container {
             name: "aitbc-1".to_owned(),
             image: "localhost/tiny@sha256:00".to_owned(),
@@ -157,7 +166,9 @@ mod tests {
             entrypoint: None,
             limits: Limits { memory_bytes: Some(1 << 20), ..Limits::trial() },
         };
-        let line = engine.run_line(&container, &Places::below(Path::new("/jobs/1")));
+        let below = Places::below(Path::new("/jobs/1"));
+        let places = Places { processors: processors.to_vec(), ..below };
+        let line = engine.run_line(&container, &places);
         line.into_iter().map(|argument| argument.into_string().unwrap()).collect()
     }
 
@@ -193,6 +204,21 @@ mod tests {
             assert!(line(false, kind).contains(&"--user=65534:65534".to_owned()));
         }
         assert!(line(true, EngineKind::Docker).contains(&"--user=0:0".to_owned()));
+    }
+
+    #[test]
+    fn a_container_gets_the_processors_of_its_job_from_engines_that_can() {
+        let given = |processors: &[usize], keeps| {
+            let line = line_on(processors, true, EngineKind::Podman, keeps);
+            let end = line.iter().position(|argument| argument == "--").unwrap();
+            let is_it = |argument: &&String| argument.starts_with("--cpuset");
+            line[..end].iter().filter(is_it).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(given(&[3], Ok(())), ["--cpuset-cpus=3"]);
+        assert_eq!(given(&[0, 2, 17], Ok(())), ["--cpuset-cpus=0,2,17"]);
+        // Empty, it would be refused.
+        assert_eq!(given(&[], Ok(())), [""; 0]);
+        assert_eq!(given(&[3], Err("no cpuset".to_owned())), [""; 0]);
     }
 
     #[test]

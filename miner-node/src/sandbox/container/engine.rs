@@ -31,6 +31,8 @@ pub struct Engine {
     pub is_rootless: bool,
     /// Its containers carry this label, so that a restarted node finds its own.
     pub owner: String,
+    /// Whether it keeps a container to processors; why not.
+    pub keeps_processors: Result<(), String>,
 }
 
 /// The kinds of engines.
@@ -72,14 +74,32 @@ impl Sandbox {
         };
         let said = self.ask(program, &["info", "--format", format]).await.map_err(refused)?;
         let is_rootless = said.trim() == "true" || said.contains("rootless");
-        let engine =
-            Engine { program: program.to_owned(), kind, is_rootless, owner: owner.to_owned() };
+        let engine = Engine {
+            program: program.to_owned(),
+            kind,
+            is_rootless,
+            owner: owner.to_owned(),
+            keeps_processors: self.keeps_processors(program, kind).await,
+        };
         let label = format!("label={}", engine.label());
         let left = ["ps", "--all", "--quiet", "--no-trunc", "--filter", &label];
         for id in self.ask(program, &left).await.map_err(refused)?.split_whitespace() {
             self.remove(&engine, id).await.map_err(|error| refused(error.to_string()))?;
         }
         Ok(engine)
+    }
+
+    /// Whether the engine says that it may keep containers to processors; why not.
+    async fn keeps_processors(&self, program: &Path, kind: EngineKind) -> Result<(), String> {
+        let (format, word) = match kind {
+            EngineKind::Podman => ("{{.Host.CgroupControllers}}", "cpuset"),
+            EngineKind::Docker => ("{{.CPUSet}}", "true"),
+        };
+        // One that is too old for the question says that it has no such field.
+        let said = self.ask(program, &["info", "--format", format]).await?;
+        let mut words = said.split(|c: char| !c.is_ascii_alphanumeric());
+        let has = words.any(|said| said == word);
+        has.then_some(()).ok_or_else(|| "it has no cpuset among its control groups".to_owned())
     }
 
     /// Whether the engine has `image` at hand.

@@ -71,18 +71,39 @@ pub struct Contained {
 }
 
 impl Sandbox {
-    /// Whether a container of `image` can be set up as for a job, tried below `directory`: it is
-    /// asked to start a program that no image has, so that nothing of it runs.
+    /// Whether a container of `image` can be set up as for a job on `processors`, tried below
+    /// `directory`. Where it can be on any, but not on these, `engine` keeps to none from then on.
     ///
     /// # Errors
     /// Why not.
     pub async fn try_container(
         &self,
+        engine: &mut Engine,
+        image: &str,
+        directory: &Path,
+        processors: &[usize],
+    ) -> Result<(), String> {
+        let places = Places { processors: processors.to_vec(), ..Places::below(directory) };
+        let Err(why) = self.try_once(engine, image, directory, &places).await else {
+            return Ok(());
+        };
+        if engine.keeps_processors.is_err() {
+            return Err(why);
+        }
+        let lesser = Engine { keeps_processors: Err(why), ..engine.clone() };
+        self.try_once(&lesser, image, directory, &places).await?;
+        *engine = lesser;
+        Ok(())
+    }
+
+    /// Asks it to start a program that no image has, so that nothing of it runs.
+    async fn try_once(
+        &self,
         engine: &Engine,
         image: &str,
         directory: &Path,
+        places: &Places,
     ) -> Result<(), String> {
-        let places = Places::below(directory);
         let job_file = directory.join("job.json");
         let prepare = || {
             std::fs::create_dir_all(&places.work)?;
@@ -99,7 +120,7 @@ impl Sandbox {
             entrypoint: Some(ABSENT_PROGRAM.to_owned()),
             limits: Limits { wall: PATIENCE, ..Limits::trial() },
         };
-        let run = self.run_container(engine, &container, &places, &Interrupt::default()).await;
+        let run = self.run_container(engine, &container, places, &Interrupt::default()).await;
         match run.map_err(|error| error.to_string())?.ending {
             Ending::Exited(NOT_FOUND) => Ok(()),
             ending => Err(format!("it ended: {ending:?} {}", last_line(&places.stderr))),
@@ -124,7 +145,10 @@ impl Sandbox {
         }
         let line = engine.run_line(container, places);
         let started = Instant::now();
-        let spawned = self.launcher.spawn(line, Vec::new(), None, &Confinement::none()).await;
+        // Where podman has no cpuset, the container inherits this from it, unless its runtime undoes
+        // that, as runc does since 1.2.7.
+        let confinement = Confinement::on(&places.processors);
+        let spawned = self.launcher.spawn(line, Vec::new(), None, &confinement).await;
         let mut client = spawned.map_err(SandboxError::io("start"))?;
         let account = Account::default();
         let outcome = tokio::select! {

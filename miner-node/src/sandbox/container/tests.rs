@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::facts::usable_processors;
 use crate::sandbox::{Policy, Tools, script};
 
 /// An engine that runs the program `run` and answers `inspect` to whoever asks for a container.
@@ -23,8 +24,9 @@ impl Fake {
         );
         let program = directory.path().join("engine");
         script::write(&program, &text);
-        let owner = "test".to_owned();
-        let engine = Engine { program, kind: EngineKind::Podman, is_rootless: true, owner };
+        let (kind, owner) = (EngineKind::Podman, "test".to_owned());
+        let keeps_processors = Ok(());
+        let engine = Engine { program, kind, is_rootless: true, owner, keeps_processors };
         Self { directory, engine, limits: Limits::trial() }
     }
 
@@ -60,6 +62,48 @@ fn what_an_engine_says_of_an_end() {
         assert_eq!(Verdict::parse(said), None, "{said}");
     }
     assert_eq!((natural(137), natural(3)), (Ending::Signaled(9), Ending::Exited(3)));
+}
+
+/// An engine that says that its user has `controllers`, and then refuses a container with what
+/// `refused` matches.
+async fn tried(controllers: &str, refused: &str) -> (Result<(), String>, Engine) {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("engine");
+    let text = format!(
+        "case \"$*\" in\n--version) echo podman version 4.3.1 ;;\n*Rootless*) echo true ;;\n\
+         *CgroupControllers*) echo '{controllers}' ;;\n\
+         run*{refused}*) echo 'crun: controller is not available' >&2; exit 126 ;;\n\
+         run*) exit 127 ;;\ninspect*) exit 1 ;;\nesac\n"
+    );
+    script::write(&program, &text);
+    let sandbox = Sandbox::new(Tools::find().unwrap(), &Policy::default()).unwrap();
+    let mut engine = sandbox.engine(&program, "test").await.unwrap();
+    let below = directory.path().join("trial");
+    let image = "localhost/tiny@sha256:00";
+    let tried = sandbox.try_container(&mut engine, image, &below, &usable_processors()).await;
+    (tried, engine)
+}
+
+#[tokio::test]
+async fn an_engine_keeps_to_processors_where_it_says_so_and_does() {
+    let (tried, engine) = tried("[cpuset cpu memory pids]", "--no-such-option").await;
+    assert_eq!((tried, engine.keeps_processors), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
+async fn an_engine_that_keeps_to_none_works_all_the_same_and_says_why() {
+    // As systemd has it for users: whoever asks for more is refused.
+    let (tried_without, engine) = tried("[cpu memory pids]", "--cpuset-cpus").await;
+    let why = engine.keeps_processors.unwrap_err();
+    assert!(tried_without.is_ok() && why.contains("no cpuset"), "{tried_without:?} {why}");
+    // It knows less of its user's groups than it says.
+    let (tried_beyond, engine) = tried("[cpuset cpu memory pids]", "--cpuset-cpus").await;
+    let why = engine.keeps_processors.unwrap_err();
+    assert!(tried_beyond.is_ok() && why.contains("is not available"), "{tried_beyond:?} {why}");
+    // What is wrong with it has nothing to do with that.
+    let (tried_in_vain, engine) = tried("[cpuset cpu memory pids]", "--network").await;
+    assert!(tried_in_vain.unwrap_err().contains("is not available"));
+    assert_eq!(engine.keeps_processors, Ok(()));
 }
 
 /// An engine on another machine, say, whose numbers of processes have their own meaning here.
