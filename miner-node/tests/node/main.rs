@@ -29,3 +29,4 @@ mod sins;
 mod space;
 mod top;
 mod wasm;
+mod xmrig;

@@ -17,3 +17,4 @@ mod tls;
 mod traces;
 mod vectors;
 mod xmrig;
+mod xmrig_api;

@@ -1,9 +1,6 @@
-//! The engine that drives XMRig, against a server that speaks as XMRig's API does and looks at every
-//! call: token, content type, and what is in it.
+//! The engine that drives XMRig, against a server that speaks as XMRig's API does.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,55 +14,26 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::mined::LOOK;
+use crate::xmrig_api::{Server, State, TOKEN};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const TOKEN: &str = "a-token-of-the-test";
-
-/// What the server is at.
-struct State {
-    paused: bool,
-    /// Whether it never answers how it stands.
-    is_slow: bool,
-    config: Value,
-    calls: Vec<String>,
-    faults: Vec<String>,
-}
-
 struct Fake {
-    url: String,
-    state: Arc<Mutex<State>>,
+    server: Server,
     directory: TempDir,
 }
 
 impl Fake {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let config = json!({
-            "autosave": true,
-            "cpu": { "enabled": true, "rx": [0, 1], "gr": [[8, 0]] },
-            "pools": [{ "url": "pool.example:3333" }],
-        });
-        let (calls, faults) = (Vec::new(), Vec::new());
-        let state = State { paused: false, is_slow: false, config, calls, faults };
-        let state = Arc::new(Mutex::new(state));
-        let served = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let served = Arc::clone(&served);
-                thread::spawn(move || serve(stream.unwrap(), &served));
-            }
-        });
-        Self { url, state, directory: tempfile::tempdir().unwrap() }
+        Self { server: Server::start(&[0, 1]), directory: tempfile::tempdir().unwrap() }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap())
+        self.server.with(look)
     }
 
     fn engine(&self, token: &str) -> (Xmrig, Arc<Mutex<Vec<Notice>>>) {
-        let url = self.url.parse().unwrap();
+        let url = self.server.url.parse().unwrap();
         let kept = self.directory.path().join("xmrig.json");
         engine(Which::Running { url, token: token.to_owned(), kept })
     }
@@ -76,83 +44,6 @@ fn engine(which: Which) -> (Xmrig, Arc<Mutex<Vec<Notice>>>) {
     let heard = Arc::clone(&notices);
     let listener = Arc::new(move |notice: &Notice| heard.lock().unwrap().push(notice.clone()));
     (Xmrig::start(which, listener).unwrap(), notices)
-}
-
-/// One call, as XMRig answers it (its `Httpd.cpp` and `Api.cpp`, by behaviour).
-fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut first, mut length, mut token, mut json_type) = (String::new(), 0, false, false);
-    reader.read_line(&mut first)?;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let line = line.trim().to_ascii_lowercase();
-        match line.split_once(": ") {
-            None => break,
-            Some(("content-length", value)) => length = value.parse().unwrap(),
-            Some(("authorization", value)) => token = value == format!("bearer {TOKEN}"),
-            Some(("content-type", value)) => json_type = value == "application/json",
-            Some(_) => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let call = first.rsplit_once(' ').unwrap().0.to_owned();
-    let mut state = state.lock().unwrap();
-    if state.is_slow && call == "GET /2/summary" {
-        state.calls.push("unanswered".to_owned());
-        drop(state);
-        // Until the other side has had enough.
-        return reader.read_exact(&mut [0]);
-    }
-    let (status, answer) = state.answer(&call, token, json_type, &body);
-    drop(state);
-    let mut stream = reader.into_inner();
-    let length = answer.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{answer}"
-    )
-}
-
-impl State {
-    fn answer(&mut self, call: &str, token: bool, json: bool, body: &[u8]) -> (u16, String) {
-        if !token {
-            return (403, String::new());
-        }
-        if !call.starts_with("GET") && !json {
-            self.faults.push(format!("{call} without its type"));
-            return (415, String::new());
-        }
-        match call {
-            "GET /2/summary" => return (200, self.summary().to_string()),
-            "GET /1/config" => return (200, self.config.to_string()),
-            "PUT /1/config" => {
-                self.config = serde_json::from_slice(body).unwrap();
-                self.calls.push(format!("threads {}", self.config["cpu"]["rx"]));
-                return (204, String::new());
-            }
-            "POST /json_rpc" => {
-                let asked: Value = serde_json::from_slice(body).unwrap();
-                let method = asked["method"].as_str().unwrap_or_default();
-                self.paused = method == "pause";
-                self.calls.push(method.to_owned());
-            }
-            other => self.faults.push(other.to_owned()),
-        }
-        (200, json!({ "jsonrpc": "2.0", "id": 1, "result": { "status": "OK" } }).to_string())
-    }
-
-    fn summary(&self) -> Value {
-        json!({
-            "algo": "rx/0", "version": "6.26.0", "paused": self.paused, "hugepages": [1168, 1168],
-            "hashrate": { "total": [512.5, 500.0, null], "highest": 520.1 },
-            "results": { "shares_good": 9, "shares_total": 10, "hashes_total": 90_000 },
-            "connection": { "pool": "pool.example:3333", "uptime": 7, "ping": 3, "diff": 10_000 },
-            "resources": { "memory": { "resident_set_memory": 10_000_000 } },
-        })
-    }
 }
 
 fn until(mut holds: impl FnMut() -> bool) {
