@@ -238,3 +238,47 @@ fn a_hash_of_ghostrider_is_raptoreums() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--input has 79 bytes"));
 }
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_the_reason() {
+    let machine = Machine::new();
+    let refused = |flags: &str, code: i32, why: &str| {
+        let words: Vec<_> = ["pow", "bench"].into_iter().chain(flags.split(' ')).collect();
+        let output = machine.run(&words);
+        assert_eq!(output.status.code(), Some(code), "{flags}: {output:?}");
+        assert!(stderr(&output).contains(why), "{flags}: {output:?}");
+        assert_eq!(output.stdout, b"", "{flags}");
+    };
+    for (flags, why) in [
+        ("--algo rx/9", "unknown algorithm \"rx/9\"; this build has: rx/0, gr"),
+        ("--threads 0", "invalid value '0' for '--threads <N>': 0 is not in 1..=1024"),
+        ("--threads 1025", "1025 is not in 1..=1024"),
+        ("--threads two", "invalid value 'two' for '--threads <N>'"),
+        ("--seconds 0", "invalid value '0' for '--seconds <SECONDS>': 0 is not in 1..=86400"),
+        ("--seconds 86401", "86401 is not in 1..=86400"),
+        ("--seconds 1.5", "invalid value '1.5' for '--seconds <SECONDS>'"),
+        ("--algo gr --rotation 20", "20 is not in 0..20"),
+        ("--rotation 3", "rx/0 has no --rotation"),
+        ("--algo gr --light", "gr has no dataset: leave --light out"),
+        ("--algo gr --secure-jit", "gr compiles nothing: leave --secure-jit out"),
+        ("--algo gr --reserved-pages", "leave --reserved-pages out"),
+    ] {
+        refused(flags, 2, why);
+    }
+    // Where their owner has reserved some, there is nothing to refuse.
+    if mining::host::free_huge_bytes() == 0 {
+        let why = "no memory for RandomX's cache (256 MiB of reserved large pages)";
+        refused("--reserved-pages --seconds 1", 1, why);
+    }
+}
+
+#[test]
+fn a_dataset_that_does_not_fit_is_not_begun() {
+    let machine = Machine::new();
+    machine.write("meminfo", "MemTotal: 8000000 kB\nMemAvailable: 1024000 kB\n", 0o644);
+    let little = format!("mount --bind {} /proc/meminfo", machine.path("meminfo"));
+    let output = machine.run_broken(&["pow", "bench", "--seconds", "1"], &little);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let why = "1000 MiB of memory are available, a dataset wants 3072: use --light";
+    assert!(stderr(&output).contains(why) && output.stdout.is_empty(), "{output:?}");
+}

@@ -2,7 +2,7 @@
 //! it, and the exit code says how bad it is.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -43,15 +43,8 @@ fn examine(machine: &Machine) -> Examined {
 }
 
 /// On a machine that `script` breaks first, in namespaces of its own: nobody else sees of it.
-#[expect(clippy::disallowed_methods, reason = "the program under test, on a broken machine")]
 fn examine_broken(machine: &Machine, script: &str) -> Examined {
-    let doctor = machine.command(&["doctor", "--json"]);
-    let mut broken = Command::new("/usr/bin/unshare");
-    broken.args(["--user", "--map-root-user", "--mount", "--", "/bin/sh", "-euc"]);
-    broken.arg(format!("{script}\nexec \"$@\"")).arg("sh");
-    broken.arg(doctor.get_program()).args(doctor.get_args()).env_clear();
-    broken.envs(doctor.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Examined::of(&broken.stdin(Stdio::null()).output().unwrap())
+    Examined::of(&machine.run_broken(&["doctor", "--json"], script))
 }
 
 #[test]

@@ -68,6 +68,19 @@ impl Machine {
         self.command(arguments).output().unwrap()
     }
 
+    /// The same after `script` has broken the machine, in namespaces of its own: nobody else sees of
+    /// it.
+    #[expect(clippy::disallowed_methods, reason = "the program under test, on a broken machine")]
+    pub fn run_broken(&self, arguments: &[&str], script: &str) -> Output {
+        let command = self.command(arguments);
+        let mut broken = Command::new("/usr/bin/unshare");
+        broken.args(["--user", "--map-root-user", "--mount", "--", "/bin/sh", "-euc"]);
+        broken.arg(format!("{script}\nexec \"$@\"")).arg("sh");
+        broken.arg(command.get_program()).args(command.get_args()).env_clear();
+        broken.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        broken.stdin(Stdio::null()).output().unwrap()
+    }
+
     pub fn code(&self, arguments: &[&str]) -> i32 {
         self.run(arguments).status.code().unwrap()
     }
