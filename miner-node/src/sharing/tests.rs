@@ -249,3 +249,89 @@ async fn without_an_engine_nothing_is_kept_apart() {
     assert_eq!(sharing.claim(&job("hash")).processors(), [1, 2]);
     sharing.opened().await;
 }
+
+/// What comes next, the same in each run: Marsaglia's xorshift.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // Its upper half is the better one.
+        (self.0 >> 32) % end
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hours_of_jobs_that_come_and_go_leave_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let (sharing, paper) = shared(root.path(), &Rules { low_priority: Some(1), ..free() }, 2);
+    let change = |text: &str| sharing.change(&serde_json::from_str(text).unwrap()).unwrap();
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let (mut claims, mut preemptions, mut mined) = (Vec::<(Claim, u8)>::new(), 0, 0);
+    for _ in 0..3000 {
+        tokio::time::advance(Duration::from_millis(chance.below(3600))).await;
+        match chance.below(20) {
+            0..6 if claims.len() < 3 => {
+                let mut arrived = job("hash");
+                arrived.priority = u8::try_from(chance.below(10)).unwrap();
+                arrived.requirements.cpu_threads = chance.of(&[None, Some(1), Some(1), Some(9)]);
+                arrived.limits.ram_mb = chance.of(&[None, Some(512), Some(7000)]);
+                claims.push((sharing.claim(&arrived), arrived.priority));
+                // Its threads let go, and memory comes back.
+                paper.busy.store(paper.last().threads, Ordering::Relaxed);
+                if chance.below(4) > 0 {
+                    let parked = claims.last().unwrap().0.parked().await;
+                    preemptions += u64::from(parked.is_some());
+                }
+            }
+            0..12 if !claims.is_empty() => {
+                drop(
+                    claims.swap_remove(usize::try_from(chance.below(claims.len() as u64)).unwrap()),
+                );
+            }
+            12 => change(chance.of(&[
+                r#"{"snooze_until": 99999999999}"#,
+                r#"{"snooze_until": null}"#,
+                r#"{"cpu_pct": 50}"#,
+                r#"{"mining": false}"#,
+                r#"{"mining": true, "snooze_until": null}"#,
+                r#"{"mining": true, "cpu_pct": 100}"#,
+            ])),
+            13 => paper.fails.store(chance.below(8) == 0, Ordering::Relaxed),
+            14 => paper.held.store(chance.of(&[0, 2336 << 20]), Ordering::Relaxed),
+            _ => sharing.look(facts()),
+        }
+        let allowed = paper.last();
+        paper.busy.store(allowed.threads, Ordering::Relaxed);
+        let standing = sharing.standing();
+        assert_eq!((standing.jobs.len(), standing.preemptions), (claims.len(), preemptions));
+        let is_taken =
+            |number: &usize| claims.iter().any(|(job, _)| job.processors().contains(number));
+        if allowed.threads > 0 {
+            mined += 1;
+            assert!(allowed.threads <= allowed.processors.len(), "{allowed:?}");
+            assert!(
+                !allowed.processors.iter().any(is_taken),
+                "{allowed:?} {:?}",
+                standing.decision
+            );
+            assert!(claims.iter().all(|(_, priority)| *priority < 9), "{:?}", standing.decision);
+        }
+    }
+    assert!(mined > 300 && preemptions > 80, "{mined} {preemptions}");
+    claims.clear();
+    change(r#"{"snooze_until": null, "cpu_pct": 100, "mining": true}"#);
+    paper.held.store(2336 << 20, Ordering::Relaxed);
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(600)).await;
+        sharing.look(facts());
+    }
+    let all = Allowance { threads: 4, processors: PROCESSORS.to_vec(), give_memory_back: false };
+    assert_eq!((paper.last(), sharing.standing().jobs.len()), (all, 0));
+}
