@@ -292,12 +292,12 @@ async fn an_owner_asks_and_changes_and_it_lasts() {
     let answered = async || typed(&rig, &["ctl", "get", "cpu_pct"]).0.filter(|code| *code == 0);
     eventually(answered).await;
     assert_eq!(typed(&rig, &["ctl", "set", "cpu_pct=40", "schedule=22:00-06:00"]).0, Some(0));
-    assert_eq!(typed(&rig, &["ctl", "pause", "2h"]).0, Some(0));
+    assert_eq!(typed(&rig, &["ctl", "pause", "3h"]).0, Some(0));
     let (code, text) = typed(&rig, &["ctl", "set", "cpu_pc=40"]);
     assert!(code == Some(1) && text.contains("did you mean cpu_pct?"), "{text}");
     let (_, before) = typed(&rig, &["ctl", "--json"]);
     let (code, why) = typed(&rig, &["why"]);
-    assert!(code == Some(0) && why.contains("snoozed: paused by the owner for 2 h more"), "{why}");
+    assert!(code == Some(0) && why.contains("snoozed: paused by the owner for 3 h more"), "{why}");
     drop(node);
 
     let (code, text) = typed(&rig, &["why"]);
