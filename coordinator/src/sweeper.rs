@@ -29,6 +29,9 @@ const FORGET: i64 = 10_000;
 /// meanwhile, in seconds.
 const GAP_SECS: i64 = 10;
 
+/// Up to which pause between two sweeps the clock cannot have been set back unnoticed, in seconds.
+const STEADY_SECS: i64 = 2;
+
 /// How old an unused class must be to be forgotten, in seconds.
 const CLASS_SECS: i64 = 600;
 
@@ -41,6 +44,8 @@ pub struct Sweeper {
     /// Since when miners can be heard.
     listening_since: Timestamp,
     swept_at: Timestamp,
+    /// No lease lapses before.
+    lapses_at: Timestamp,
     tidied_at: Timestamp,
 }
 
@@ -48,7 +53,7 @@ impl Sweeper {
     /// A sweeper that starts now.
     pub fn new(app: &App) -> Self {
         let now = app.now();
-        Self { listening_since: now, swept_at: now, tidied_at: now }
+        Self { listening_since: now, swept_at: now, lapses_at: now, tidied_at: now }
     }
 
     /// Sweeps every second until it is told to stop.
@@ -75,6 +80,10 @@ impl Sweeper {
         // Where the clock was set back, nothing waits until it is there again.
         self.listening_since = self.listening_since.min(now);
         self.tidied_at = self.tidied_at.min(now);
+        // Nor is it known then, or where no sweep was for a while, what was granted by which clock.
+        if now < self.swept_at || now > self.swept_at.plus_secs(STEADY_SECS) {
+            self.lapses_at = now;
+        }
         if now > self.swept_at.plus_secs(GAP_SECS) {
             self.listening_since = now;
         }
@@ -83,15 +92,17 @@ impl Sweeper {
         }
         // While nobody listened, nobody could renew.
         let grace = i64::from(app.config.leases.start_grace_secs);
-        if now >= self.listening_since.plus_secs(grace) {
+        if now >= self.listening_since.plus_secs(grace) && now >= self.lapses_at {
             let lapsed = every(|| settlement::lapse(app, BATCH)).await?;
             metrics::counter!("aitbc_leases_lapsed_total").increment(lapsed);
+            self.lapses_at = next_lapse(app, now).await?;
         }
         let expired = every(|| settlement::expire(app, BATCH)).await?;
         metrics::counter!("aitbc_jobs_expired_total").increment(expired);
         let mut tx = app.db.write().await?;
         let due = settlement::store::queue_due(&mut tx, now).await?;
         intake::fold_promises(&mut tx).await?;
+        settlement::work::store::fold(&mut tx).await?;
         tx.commit().await?;
         app.dispatch.wake(due);
         self.swept_at = now;
@@ -101,6 +112,16 @@ impl Sweeper {
         }
         Ok(())
     }
+}
+
+/// Before when no lease lapses: it would have to be there, or be granted from now on.
+async fn next_lapse(app: &App, now: Timestamp) -> Result<Timestamp, DbError> {
+    let leases = &app.config.leases;
+    let shortest = leases.ack_secs.min(leases.lease_secs).min(leases.margin_secs);
+    let granted = now.plus_secs(i64::from(shortest));
+    let mut tx = app.db.read().await?;
+    let there = settlement::store::first_lapse(&mut tx).await?;
+    Ok(there.map_or(granted, |there| there.min(granted)))
 }
 
 /// Repeats a step until it finds less than a batch.

@@ -30,6 +30,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 ///   but not merged;
 /// - whether there is one row of a kind is `(select 1 ... limit 1) is not null`, since an `exists`
 ///   becomes a join;
+/// - what is looked up by an index with a condition of its own is a subquery with an `offset 0`, which
+///   becomes no join;
 /// - what has to come in order is not ordered by the column of an index;
 /// - a condition that is also the condition of an index of another column is spelled differently.
 const BY_INDEX: [(&str, &str); 6] = [

@@ -7,11 +7,12 @@ use protocol::job::{Lease, SlotKind};
 use protocol::{Job, JobId, JobState, Timestamp};
 use serde_json::json;
 
+use super::Ask;
+use super::counter::{Open, Ready};
 use super::deal::{self, Candidate, Hand, Load, Room};
-use super::matching::Needs;
+use super::holdings::Holdings;
 use super::store::{self, Grant, HeldJob, Wanted};
 use super::takes::Takes;
-use super::{Ask, Ready};
 use crate::app::{self, Clock};
 use crate::config::{Config, Leases};
 use crate::db::{Db, DbError, Tx};
@@ -30,6 +31,8 @@ pub(super) struct Claimed {
     pub short: BTreeSet<i32>,
     /// The ranks of the jobs that were handed out, with their classes and kinds of slots.
     pub ranks: Vec<(i32, SlotKind, i64)>,
+    /// The lowest rank that waited, of each class that was looked at and had any.
+    pub foremost: BTreeMap<i32, i64>,
     /// Another replica was faster for some.
     pub raced: bool,
 }
@@ -40,17 +43,18 @@ pub(super) struct Desk<'a> {
     pub clock: &'a Clock,
     pub config: &'a Config,
     pub takes: &'a Takes,
+    pub holdings: &'a mut Holdings,
 }
 
 impl Desk<'_> {
     /// Leases jobs of the ready classes to those that ask.
-    pub(super) async fn claim(&self, ready: &Ready, asks: &[Ask]) -> Result<Claimed, DbError> {
+    pub(super) async fn claim(&mut self, ready: &Ready, asks: &[Ask]) -> Result<Claimed, DbError> {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         let miners: BTreeMap<i64, Arc<Miner>> =
             asks.iter().map(|ask| (ask.miner.no, Arc::clone(&ask.miner))).collect();
         let free = store::lock_miners(&mut tx, miners.keys().copied()).await?;
-        let held = store::held_by(&mut tx, miners.keys().copied()).await?;
+        let held = store::held_by(&mut tx, self.holdings.since(miners.keys().copied())).await?;
         let mut jobs = redeliver(&mut tx, asks, &held).await?;
 
         let mut room = room(asks, &held, &miners);
@@ -64,8 +68,9 @@ impl Desk<'_> {
             })
             .collect();
         let wanted = wanted(&hands, &room, ready);
-        let candidates = store::candidates(&mut tx, now, &wanted).await?;
-        let kind_of = |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |(_, n)| n.slot);
+        let (candidates, foremost) = store::candidates(&mut tx, now, &wanted).await?;
+        let kind_of =
+            |class| ready.classes.get(&class).map_or(SlotKind::Cpu, |open| open.needs.slot);
         let short = short(&wanted, &candidates);
         let dealt = deal::deal(candidates, &hands, &mut room, kind_of);
         let grants: Vec<Grant> = dealt
@@ -76,6 +81,8 @@ impl Desk<'_> {
         let raced = granted.len() < grants.len() || free.len() < miners.len();
         tell(&mut tx, now, &granted, &miners).await?;
         tx.commit().await?;
+        let holding = held.iter().chain(granted.iter().map(|(held, _)| held));
+        self.holdings.hold(holding.filter(|held| free.contains(&held.miner_no)));
 
         let by_job: HashMap<JobId, (usize, &Candidate)> =
             dealt.iter().map(|(hand, candidate)| (candidate.job_id, (*hand, candidate))).collect();
@@ -87,31 +94,35 @@ impl Desk<'_> {
             let job = spec.into_job(held.job_id, held.attempt, held.lease);
             jobs.insert(*hand, (Some(class), job));
         }
-        Ok(Claimed { jobs, short, ranks, raced })
-    }
-
-    /// Those of some classes that have no more queued jobs. What is left, for example for miners that
-    /// are not excluded from it, keeps a class ready.
-    pub(super) async fn exhausted(
-        &self,
-        mut classes: BTreeSet<i32>,
-    ) -> Result<BTreeSet<i32>, DbError> {
-        if !classes.is_empty() {
-            let mut tx = self.db.read().await?;
-            for class in store::ready_among(&mut tx, &classes).await? {
-                classes.remove(&class);
-            }
-        }
-        Ok(classes)
+        Ok(Claimed { jobs, short, ranks, foremost, raced })
     }
 
     /// The ready classes that the one who asks can take now.
     fn takes(&self, ready: &Ready, ask: &Ask) -> HashSet<i32> {
-        let can = |(class, (_, needs)): &(&i32, &(u64, Arc<Needs>))| {
-            self.takes.can_take(&ask.miner, **class) && ask.left.holds(needs)
+        let can = |(class, open): &(&i32, &Open)| {
+            self.takes.can_take(&ask.miner, **class) && ask.left.holds(&open.needs)
         };
         ready.classes.iter().filter(can).map(|(class, _)| *class).collect()
     }
+}
+
+/// Those of some classes that have no more queued jobs. What is left, for example for miners that
+/// are not excluded from it, keeps a class ready.
+pub(super) async fn exhausted(
+    db: &Db,
+    ready: &Ready,
+    mut classes: BTreeSet<i32>,
+) -> Result<BTreeSet<i32>, DbError> {
+    if !classes.is_empty() {
+        let from = classes
+            .iter()
+            .filter_map(|class| ready.classes.get(class).map(|open| (*class, open.from)));
+        let mut tx = db.read().await?;
+        for class in store::ready_among(&mut tx, from).await? {
+            classes.remove(&class);
+        }
+    }
+    Ok(classes)
 }
 
 /// Queues jobs again whose leases nobody heard of.
@@ -183,9 +194,10 @@ fn wanted(hands: &[Hand], room: &HashMap<i64, Room>, ready: &Ready) -> BTreeMap<
     for hand in hands {
         let Some(room) = room.get(&hand.miner_no) else { continue };
         for class in &hand.classes {
-            let fits = ready.classes.get(class).is_some_and(|(_, needs)| room.has(needs.slot));
-            if fits {
+            let open = ready.classes.get(class).filter(|open| room.has(open.needs.slot));
+            if let Some(open) = open {
                 let wanted = wanted.entry(*class).or_default();
+                wanted.from = open.from;
                 wanted.most = wanted.most.max(SPARE) + 1;
                 wanted.miners.push(hand.miner_no);
             }

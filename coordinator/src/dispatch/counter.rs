@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use super::holdings::Holdings;
 use super::matching::{self, Needs};
 use super::takes::Takes;
-use super::{Ask, Shared, claim, refresh};
+use super::{Ask, Board, Shared, claim, refresh};
 use crate::app::{self, Clock};
 use crate::batch::MAX_ROWS;
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub(super) struct Counter {
     pub shared: Arc<Shared>,
     pub incoming: mpsc::Receiver<Ask>,
     pub takes: Takes,
+    pub holdings: Holdings,
 }
 
 impl Counter {
@@ -113,29 +115,30 @@ impl Counter {
             if asks.is_empty() {
                 return true;
             }
-            let desk = claim::Desk {
+            let mut desk = claim::Desk {
                 db: &self.db,
                 clock: &self.clock,
                 config: &self.config,
                 takes: &self.takes,
+                holdings: &mut self.holdings,
             };
             match desk.claim(&ready, &asks).await {
                 Ok(mut claimed) => {
                     fruitless = if claimed.raced { fruitless + 1 } else { 0 };
-                    for (class, kind, rank) in &claimed.ranks {
-                        self.shared.board().served.reach(*class, *kind, *rank);
-                    }
+                    self.shared.board().take_note(&claimed);
                     let short = std::mem::take(&mut claimed.short);
                     let unheard = answer(asks, claimed, &ready, waiting);
                     self.take_back(unheard).await;
                     // Nobody waits for this look; those who were answered go first.
                     yield_now().await;
-                    match desk.exhausted(short).await {
+                    match claim::exhausted(&self.db, &ready, short).await {
                         Ok(exhausted) => self.rest(&ready, &exhausted),
                         Err(error) => tracing::debug!(%error, "cannot see what is left"),
                     }
                 }
                 Err(error) => {
+                    // Another server may have taken over, and know less than this one said.
+                    self.holdings.forget();
                     let error = ApiError::from(error);
                     for ask in asks {
                         drop(ask.reply.send(Err(error.clone())));
@@ -165,8 +168,8 @@ impl Counter {
             unheard.iter().map(|(_, job_id, fence)| (*job_id, *fence)).collect();
         match claim::take_back(&self.db, self.clock.now(), &leases).await {
             Ok(()) => {
-                let classes: Vec<i32> = unheard.into_iter().map(|(class, ..)| class).collect();
-                self.shared.board().make_ready(&classes);
+                let jobs = unheard.into_iter().map(|(class, ..)| (class, i64::MIN));
+                self.shared.board().make_ready(jobs);
                 // For those, too, who are not being looked for now.
                 self.shared.wake.notify_one();
             }
@@ -176,22 +179,20 @@ impl Counter {
     }
 
     fn ready(&self) -> Ready {
-        let board = self.shared.board();
-        let classes = board
-            .ready
-            .iter()
-            .filter_map(|(class, wake)| {
-                Some((*class, (*wake, Arc::clone(board.classes.get(*class)?))))
-            })
-            .collect();
-        Ready { classes, wakes: board.wakes }
+        let mut board = self.shared.board();
+        let Board { classes, ready, floors, wakes, .. } = &mut *board;
+        let open = |(class, wake): (&i32, &u64)| {
+            let needs = Arc::clone(classes.get(*class)?);
+            Some((*class, Open { wake: *wake, needs, from: floors.begin(*class) }))
+        };
+        Ready { classes: ready.iter().filter_map(open).collect(), wakes: *wakes }
     }
 
     /// Classes turned out to have no more jobs; unless they were woken in the meantime.
     fn rest(&self, ready: &Ready, exhausted: &BTreeSet<i32>) {
         let mut board = self.shared.board();
         for class in exhausted {
-            let looked_at = ready.classes.get(class).map(|(wake, _)| *wake);
+            let looked_at = ready.classes.get(class).map(|open| open.wake);
             if board.ready.get(class).copied() == looked_at {
                 board.ready.remove(class);
                 board.served.rest(*class);
@@ -214,9 +215,19 @@ fn look_again(waiting: &mut [Ask]) {
     waiting.iter_mut().for_each(|ask| ask.looked_at = ask.looked_at.map(|_| 0));
 }
 
+/// A class that may have a queued job.
+pub(super) struct Open {
+    /// The number of the wake-up that last made it ready.
+    wake: u64,
+    /// What its jobs need.
+    pub needs: Arc<Needs>,
+    /// The rank below which none of its jobs waits.
+    pub from: i64,
+}
+
 /// The ready classes at one moment, with their wake-ups.
 pub(super) struct Ready {
-    pub classes: HashMap<i32, (u64, Arc<Needs>)>,
+    pub classes: HashMap<i32, Open>,
     /// The number of the last wake-up.
     wakes: u64,
 }
@@ -228,8 +239,10 @@ impl Ask {
             return true;
         }
         let looked_at = self.looked_at.unwrap_or(0);
-        let woken = |(class, (wake, needs)): (&i32, &(u64, Arc<Needs>))| {
-            *wake > looked_at && takes.can_take(&self.miner, *class) && self.left.holds(needs)
+        let woken = |(class, open): (&i32, &Open)| {
+            open.wake > looked_at
+                && takes.can_take(&self.miner, *class)
+                && self.left.holds(&open.needs)
         };
         ready.classes.iter().any(woken)
     }

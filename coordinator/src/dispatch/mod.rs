@@ -9,6 +9,8 @@
 mod claim;
 mod counter;
 mod deal;
+mod floors;
+mod holdings;
 pub mod leases;
 pub mod log;
 pub mod matching;
@@ -20,8 +22,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use counter::{Counter, Ready};
+use claim::Claimed;
+use counter::Counter;
 pub use deal::Left;
+use floors::Floors;
+use holdings::Holdings;
 use matching::Needs;
 use protocol::Job;
 use protocol::job::SlotKind;
@@ -39,6 +44,9 @@ use crate::replicas::Replicas;
 
 /// Above this many classes, those without jobs are forgotten.
 const MAX_CLASSES: usize = 10_000;
+
+/// How often it is looked how far other replicas have served the queue.
+const HELD_EVERY: Duration = Duration::from_secs(10);
 
 /// A handle on the corridor.
 #[derive(Debug, Clone)]
@@ -64,8 +72,11 @@ struct Board {
     /// With the number of the wake-up that last made it ready.
     ready: HashMap<i32, u64>,
     wakes: u64,
+    floors: Floors,
     draining: bool,
     served: Served,
+    /// When it was last looked how far others have served.
+    held_at: Option<Instant>,
 }
 
 /// How far the queue is served: the highest rank that was handed out of each class that has more,
@@ -131,11 +142,33 @@ struct Ask {
 }
 
 impl Board {
-    fn make_ready(&mut self, classes: &[i32]) {
+    /// Jobs wait, of these classes and ranks; [`i64::MIN`] where the rank is not known.
+    fn make_ready(&mut self, jobs: impl IntoIterator<Item = (i32, i64)>) {
         self.wakes += 1;
-        for class in classes {
-            self.ready.insert(*class, self.wakes);
+        for (class, rank) in jobs {
+            self.ready.insert(class, self.wakes);
+            self.floors.woke(class, rank);
         }
+    }
+
+    /// What a claim showed: how far the queue is served, and where the next one begins.
+    fn take_note(&mut self, claimed: &Claimed) {
+        for (class, kind, rank) in &claimed.ranks {
+            self.served.reach(*class, *kind, *rank);
+        }
+        for (class, rank) in &claimed.foremost {
+            self.floors.found(*class, *rank);
+        }
+    }
+
+    /// Whether it is time to look how far others have served.
+    fn looks_at_held(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.held_at.is_none_or(|at| now.duration_since(at) >= HELD_EVERY);
+        if due {
+            self.held_at = Some(now);
+        }
+        due
     }
 }
 
@@ -145,7 +178,7 @@ impl Shared {
         let mut board = self.board();
         let known = classes.iter().all(|class| board.classes.contains(*class));
         if known {
-            board.make_ready(classes);
+            board.make_ready(classes.iter().map(|class| (*class, i64::MIN)));
         }
         known
     }
@@ -179,6 +212,7 @@ impl Dispatch {
             shared: Arc::clone(&shared),
             incoming,
             takes: Takes::default(),
+            holdings: Holdings::default(),
         };
         tokio::spawn(counter.run());
         Ok(Self { shared, controls, replicas, asks, leases })
@@ -212,21 +246,22 @@ impl Dispatch {
         &self.leases
     }
 
-    /// Classes have a queued job: committed, so that whoever looks finds it.
-    pub fn wake(&self, classes: impl IntoIterator<Item = i32>) {
-        let classes: Vec<i32> = classes.into_iter().collect();
-        if classes.is_empty() {
+    /// Jobs are queued, of these classes and ranks: committed, so that whoever looks finds them.
+    pub fn wake(&self, jobs: impl IntoIterator<Item = (i32, i64)>) {
+        let jobs: Vec<(i32, i64)> = jobs.into_iter().collect();
+        if jobs.is_empty() {
             return;
         }
-        let mut board = self.shared.board();
-        board.make_ready(&classes);
-        drop(board);
+        self.shared.board().make_ready(jobs.iter().copied());
         self.shared.wake.notify_one();
-        self.replicas.tell_classes(classes);
+        self.replicas.tell_classes(jobs.into_iter().map(|(class, _)| class));
     }
 
     /// Another replica says that classes have a queued job; `None`: some may.
     pub async fn heard(&self, db: &Db, classes: Option<&[i32]>) {
+        if classes.is_none() {
+            self.shared.board().floors.forget();
+        }
         let known = classes.is_some_and(|classes| self.shared.wake_known(classes));
         if !known && let Err(error) = refresh(db, &self.shared).await {
             tracing::debug!(%error, "cannot look for work");
@@ -262,8 +297,13 @@ impl Dispatch {
 
 /// Looks what other replicas did: queued jobs, and the classes of these.
 async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
+    let (known_ready, looks_at_held) = {
+        let mut board = shared.board();
+        (board.ready.keys().copied().collect::<Vec<i32>>(), board.looks_at_held())
+    };
     let mut tx = db.read().await?;
-    let mut ready = store::ready_classes(&mut tx).await?;
+    let mut ready = store::ready_classes(&mut tx, &known_ready).await?;
+    ready.extend(known_ready);
     ready.sort_unstable();
     let unknown: Vec<i32> = {
         let mut board = shared.board();
@@ -275,7 +315,7 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
         ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
     };
     let classes = store::classes(&mut tx, unknown).await?;
-    let held = store::held_ranks(&mut tx).await?;
+    let held = if looks_at_held { store::held_ranks(&mut tx).await? } else { Vec::new() };
     drop(tx);
     let mut board = shared.board();
     for (class, kind, rank) in held {
@@ -287,6 +327,6 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
     }
     let unready: Vec<i32> =
         ready.into_iter().filter(|class| !board.ready.contains_key(class)).collect();
-    board.make_ready(&unready);
+    board.make_ready(unready.into_iter().map(|class| (class, i64::MIN)));
     Ok(())
 }

@@ -134,7 +134,7 @@ impl Corridor for Desk {
         crate::accounts::store::finish(&mut tx, now, &replies).await?;
         tx.commit().await?;
         self.dispatch.learn(taken.new_classes);
-        self.dispatch.wake(taken.classes);
+        self.dispatch.wake(taken.queued);
         Ok(outcomes)
     }
 }

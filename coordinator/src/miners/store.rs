@@ -238,16 +238,32 @@ pub struct Day {
     pub busy_us: i64,
 }
 
-/// All days of these miners, by their numbers: a row for each day on which they did something.
+/// All days of these miners, by their numbers: a row for each day on which they did something. What
+/// is not yet in the miners' days is counted, too.
 ///
 /// # Errors
 /// Where the database fails.
 pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, DbError> {
     let sql = tx.either(
-        "select miner_no, day, up_us, completed, failed, busy_us from miner_days
-         where miner_no = any($1)",
-        "select miner_no, day, up_us, completed, failed, busy_us from miner_days
-         where miner_no in (select value ->> 'v' from json_each($1))",
+        "select miner_no, day, cast(sum(up_us) as bigint) as up_us,
+                cast(sum(completed) as integer) as completed,
+                cast(sum(failed) as integer) as failed, cast(sum(busy_us) as bigint) as busy_us
+         from (select miner_no, day, up_us, completed, failed, busy_us from miner_days
+               where miner_no = any($1)
+               union all
+               select n, w.day, 0, c, f, b from miner_work w
+               cross join lateral unnest(w.miner_no, w.completed, w.failed, w.busy_us)
+                   as r(n, c, f, b)
+               where n = any($1)) both_of_them
+         group by miner_no, day",
+        "select miner_no, day, sum(up_us) as up_us, sum(completed) as completed,
+                sum(failed) as failed, sum(busy_us) as busy_us
+         from (select miner_no, day, up_us, completed, failed, busy_us from miner_days
+               union all
+               select w.value ->> 'n', day, 0, w.value ->> 'c', w.value ->> 'f', w.value ->> 'b'
+               from miner_work, json_each(work) w)
+         where miner_no in (select value ->> 'v' from json_each($1))
+         group by miner_no, day",
     );
     let mut days: HashMap<i64, Vec<Day>> = HashMap::new();
     let nos = Rows::list(tx.engine(), nos.iter().copied());

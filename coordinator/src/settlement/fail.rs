@@ -39,8 +39,11 @@ const MESSAGE_BYTES: usize = 1024;
 /// remembers, or a fault of the database.
 type Said<T> = Result<Result<T, ApiError>, DbError>;
 
-/// What became of a failed attempt, and the class that has a queued job by it.
-type Applied = (Failed, Option<i32>);
+/// The class and rank of a job that is queued again.
+type Woken = Option<(i32, i64)>;
+
+/// What became of a failed attempt, and the job that is queued by it.
+type Applied = (Failed, Woken);
 
 /// A miner could not finish a job: it goes back to the queue, or ends.
 ///
@@ -80,7 +83,7 @@ trait Operation: Sync {
         &self,
         app: &App,
         tx: &mut Tx,
-    ) -> impl Future<Output = Said<(Self::Answer, Option<i32>)>> + Send;
+    ) -> impl Future<Output = Said<(Self::Answer, Woken)>> + Send;
 }
 
 struct FailJob<'a> {
@@ -105,7 +108,7 @@ struct CancelJob<'a> {
 impl Operation for CancelJob<'_> {
     type Answer = Canceled;
 
-    async fn run(&self, app: &App, tx: &mut Tx) -> Said<(Canceled, Option<i32>)> {
+    async fn run(&self, app: &App, tx: &mut Tx) -> Said<(Canceled, Woken)> {
         let canceled = canceled(app, tx, self.client, self.job_id).await?;
         Ok(canceled.map(|canceled| (canceled, None)))
     }
@@ -225,7 +228,7 @@ struct Sheet {
     endings: Vec<Ending>,
     requeues: Vec<Requeue>,
     /// Classes that have a queued job by it.
-    woken: Vec<i32>,
+    woken: Vec<(i32, i64)>,
 }
 
 impl Sheet {
@@ -249,7 +252,7 @@ impl Sheet {
                     excluded.push(holder.miner_no);
                 }
                 let due_at = (!delay.is_zero()).then(|| now.plus(app::jittered(delay)));
-                self.woken.extend(due_at.is_none().then_some(row.class_id));
+                self.woken.extend(due_at.is_none().then_some((row.class_id, row.rank)));
                 // Somebody took it in time; its next wait is as long as a new job's may be.
                 let wait = i64::from(app.config.jobs.ttl_secs);
                 let expires_at = row.expires_at.max(due_at.unwrap_or(now).plus_secs(wait));

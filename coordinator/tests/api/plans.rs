@@ -100,3 +100,30 @@ async fn what_was_counted_while_nothing_waited_makes_nobody_read_a_whole_backlog
     assert!(entries > 0);
     assert!(entries < MANY / 2, "{entries} entries for 76 jobs of {MANY}");
 }
+
+#[tokio::test]
+async fn while_a_transaction_is_open_nobody_walks_over_all_that_was_done_since() {
+    const JOBS: i64 = 200;
+    let app = TestApp::postgres().await;
+    let client = app.client("c1").await;
+    let miner = app.registered("m1").await;
+    let mut connection = PgConnection::connect(app.database_url()).await.unwrap();
+    let mut open = connection.begin().await.unwrap();
+    sqlx::query("set transaction isolation level repeatable read")
+        .execute(&mut *open)
+        .await
+        .unwrap();
+    sqlx::query("select count(*) from jobs").fetch_one(&mut *open).await.unwrap();
+    for _ in 0..JOBS {
+        client.submit_any().await;
+    }
+    app.advance(1);
+    for _ in 0..JOBS {
+        miner.work().await;
+        app.sweep().await;
+    }
+    open.rollback().await.unwrap();
+    connection.close().await.unwrap();
+    let entries = read(&app).await;
+    assert!(entries < 50 * JOBS, "{entries} entries for {JOBS} jobs");
+}

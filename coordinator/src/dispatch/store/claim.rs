@@ -45,30 +45,37 @@ pub struct HeldJob {
     pub event_seq: i32,
     /// The lease.
     pub lease: Lease,
+    /// Its number among all leases; 0 on SQLite, which has none.
+    pub lease_no: i64,
 }
 
-/// What some miners hold.
+/// What some miners hold: each with the number of a lease before which it holds none.
 ///
 /// # Errors
 /// Where the database does.
 pub async fn held_by(
     tx: &mut Tx,
-    miners: impl IntoIterator<Item = i64>,
+    miners: impl IntoIterator<Item = (i64, i64)>,
 ) -> Result<Vec<HeldJob>, DbError> {
-    let miners = Rows::list(tx.engine(), miners);
+    let mut rows = Rows::new(tx.engine());
+    for (miner_no, since) in miners {
+        rows.row().set("miner_no", miner_no).set("since", since).done();
+    }
     let sql = tx.either(
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
-                q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
-         from queue q join classes c on c.class_id = any(array[q.class_id])
-         where q.miner_no = any($1)
-           and q.state in ('ASSIGNED', 'RUNNING')",
+                q.lease_expires_at, q.deadline_at, q.lease_no, c.needs ->> 'slot' as slot
+         from unnest($1, $2) as r(miner_no, since)
+         cross join lateral (
+             select * from queue where miner_no = r.miner_no and lease_no >= r.since
+                 and state in ('ASSIGNED', 'RUNNING') offset 0) q
+         join classes c on c.class_id = any(array[q.class_id])",
         "select q.job_id, q.miner_no, q.attempt, q.event_seq, q.fence, q.lease_token,
-                q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot
+                q.lease_expires_at, q.deadline_at, 0 as lease_no, c.needs ->> 'slot' as slot
          from queue q join classes c on c.class_id = q.class_id
-         where q.miner_no in (select value ->> 'v' from json_each($1))
+         where q.miner_no in (select value ->> 'miner_no' from json_each($1))
            and q.state in ('ASSIGNED', 'RUNNING')",
     );
-    let rows = tx.rows(sql, Args::new().with_rows(miners)).await?;
+    let rows = tx.rows(sql, Args::new().with_columns(rows)).await?;
     rows.iter().map(held_job).collect()
 }
 
@@ -85,6 +92,7 @@ fn held_job(row: &Row) -> Result<HeldJob, DbError> {
             expires_at: row.get("lease_expires_at")?,
             deadline: row.get("deadline_at")?,
         },
+        lease_no: row.get("lease_no")?,
     })
 }
 
@@ -95,6 +103,8 @@ pub struct Wanted {
     pub most: i64,
     /// For which miners.
     pub miners: Vec<i64>,
+    /// The rank below which none waits.
+    pub from: i64,
 }
 
 /// Locks miners for the length of the transaction; returns those that nobody else has locked.
@@ -120,7 +130,9 @@ pub async fn lock_miners(
 /// The first queued jobs of each class, by rank: at most as many as wanted of it, and none that
 /// exclude all who want them.
 ///
-/// Nothing is locked: who takes one locks it then, and finds out whether it is still there.
+/// Nothing is locked: who takes one locks it then, and finds out whether it is still there. With it
+/// comes the lowest rank that waits for anybody, of the classes that have any; SQLite, which leaves
+/// nothing of deleted rows in its indexes, does not ask.
 ///
 /// # Errors
 /// Where the database does.
@@ -128,17 +140,22 @@ pub async fn candidates(
     tx: &mut Tx,
     now: Timestamp,
     wanted: &BTreeMap<i32, Wanted>,
-) -> Result<Vec<Candidate>, DbError> {
+) -> Result<(Vec<Candidate>, BTreeMap<i32, i64>), DbError> {
     if wanted.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), BTreeMap::new()));
     }
     let sql = tx.either(
-        "select q.job_id, q.class_id, q.rank, q.excluded, q.max_runtime_s
-         from jsonb_to_recordset($1) as w(class_id int, most bigint, miners jsonb)
+        "select q.job_id, q.class_id, q.rank, q.excluded, q.max_runtime_s, foremost
+         from jsonb_to_recordset($1)
+             as w(class_id int, most bigint, miners jsonb, from_rank bigint)
+         cross join lateral (
+             select rank as foremost from queue
+             where class_id = w.class_id and state = 'QUEUED' and rank >= w.from_rank
+             order by rank limit 1) f
          cross join lateral (
              select job_id, class_id, rank, excluded, max_runtime_s from queue
-             where class_id = w.class_id and state = 'QUEUED' and expires_at > $2
-               and (excluded = '[]' or not excluded @> w.miners)
+             where class_id = w.class_id and state = 'QUEUED' and rank >= f.foremost
+               and expires_at > $2 and (excluded = '[]' or not excluded @> w.miners)
              order by rank limit w.most) q",
         // SQLite has no lateral join; with one writer, one class after the other is as good.
         "select job_id, class_id, rank, excluded, max_runtime_s from queue
@@ -152,34 +169,40 @@ pub async fn candidates(
     match tx.engine() {
         Engine::Postgres => {
             let mut classes = Rows::new(tx.engine());
-            for (class, Wanted { most, miners }) in wanted {
+            for (class, Wanted { most, miners, from }) in wanted {
                 classes
                     .row()
                     .set("class_id", *class)
                     .set("most", *most)
                     .set("miners", json!(miners))
+                    .set("from_rank", *from)
                     .done();
             }
             rows = tx.rows(sql, Args::new().with_rows(classes).with(now)).await?;
         }
         Engine::Sqlite => {
-            for (class, Wanted { most, miners }) in wanted {
+            for (class, Wanted { most, miners, .. }) in wanted {
                 let args = Args::new().with(*class).with(now).with(*most).with(json!(miners));
                 rows.extend(tx.rows(sql, args).await?);
             }
         }
     }
-    rows.iter()
-        .map(|row| {
-            Ok(Candidate {
-                job_id: row.get("job_id")?,
-                class_id: row.get("class_id")?,
-                rank: row.get("rank")?,
-                excluded: row.json("excluded")?,
-                max_runtime_s: row.get("max_runtime_s")?,
-            })
-        })
-        .collect()
+    let mut foremost = BTreeMap::new();
+    let mut candidates = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let class_id = row.get("class_id")?;
+        if tx.engine() == Engine::Postgres {
+            foremost.insert(class_id, row.get("foremost")?);
+        }
+        candidates.push(Candidate {
+            job_id: row.get("job_id")?,
+            class_id,
+            rank: row.get("rank")?,
+            excluded: row.json("excluded")?,
+            max_runtime_s: row.get("max_runtime_s")?,
+        });
+    }
+    Ok((candidates, foremost))
 }
 
 /// Grants leases and begins their history; jobs that another replica took meanwhile are left out of
@@ -226,11 +249,13 @@ async fn lease_at_once(tx: &mut Tx, args: Args) -> Result<Vec<(HeldJob, Spec)>, 
              update queue q set state = 'ASSIGNED', miner_no = g.miner_no, fence = q.fence + 1,
                  lease_token = g.token, tokenless = g.tokenless, leased_at = $1,
                  lease_expires_at = g.expires_at, deadline_at = g.deadline,
-                 event_seq = q.event_seq + 1, pct = null, note = null
+                 lease_no = nextval('lease_numbers'), event_seq = q.event_seq + 1,
+                 pct = null, note = null
              from free g, classes c
              where q.job_id = any(array[g.job_id]) and c.class_id = any(array[q.class_id])
              returning q.job_id, q.miner_no, g.miner_id, q.attempt, q.event_seq, q.fence,
-                 q.lease_token, q.lease_expires_at, q.deadline_at, c.needs ->> 'slot' as slot),
+                 q.lease_token, q.lease_expires_at, q.deadline_at, q.lease_no,
+                 c.needs ->> 'slot' as slot),
          begun as (
              insert into attempts (job_id, fence, miner_no, miner_id, leased_at)
              select job_id, fence, miner_no, miner_id, $1 from leased)
@@ -253,7 +278,7 @@ async fn lease_in_steps(
          from json_each($2) g
          where queue.job_id = g.value ->> 'job_id' and queue.state = 'QUEUED'
          returning job_id, miner_no, attempt, event_seq, fence, lease_token, lease_expires_at,
-             deadline_at,
+             deadline_at, 0 as lease_no,
              (select c.needs ->> 'slot' from classes c where c.class_id = queue.class_id) as slot";
     let rows = tx.rows(sql, args).await?;
     let held: Vec<HeldJob> = rows.iter().map(held_job).collect::<Result<_, _>>()?;

@@ -1,7 +1,5 @@
 //! Classes of requirements, and which of them have work.
 
-use std::collections::BTreeSet;
-
 use protocol::job::SlotKind;
 
 use crate::db::{Args, DbError, Rows, Tx};
@@ -29,15 +27,21 @@ pub async fn classes(
     rows.iter().map(|row| Ok((row.get("class_id")?, row.json("needs")?))).collect()
 }
 
-/// Classes that have a queued job.
+/// Classes that have a queued job, besides some.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn ready_classes(tx: &mut Tx) -> Result<Vec<i32>, DbError> {
+pub async fn ready_classes(tx: &mut Tx, besides: &[i32]) -> Result<Vec<i32>, DbError> {
+    let besides = Rows::list(tx.engine(), besides.iter().copied());
     // One probe of the partial index per class, whatever the length of the queue.
-    let sql = "select c.class_id from classes c where (select 1 from queue q
-                   where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null";
-    let rows = tx.rows(sql, Args::new()).await?;
+    let sql = tx.either(
+        "select c.class_id from classes c where c.class_id <> all($1) and (select 1 from queue q
+             where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null",
+        "select c.class_id from classes c
+         where c.class_id not in (select value ->> 'v' from json_each($1)) and (select 1 from queue q
+             where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null",
+    );
+    let rows = tx.rows(sql, Args::new().with_rows(besides)).await?;
     rows.iter().map(|row| row.get("class_id")).collect()
 }
 
@@ -53,21 +57,29 @@ pub async fn held_ranks(tx: &mut Tx) -> Result<Vec<(i32, SlotKind, i64)>, DbErro
     rows.iter().map(|row| Ok((row.get("class_id")?, row.word("slot")?, row.get("rank")?))).collect()
 }
 
-/// Those of some classes that have a queued job.
+/// Those of some classes that have a queued job: each with the rank below which none waits.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn ready_among(tx: &mut Tx, classes: &BTreeSet<i32>) -> Result<Vec<i32>, DbError> {
-    if classes.is_empty() {
+pub async fn ready_among(
+    tx: &mut Tx,
+    classes: impl Iterator<Item = (i32, i64)>,
+) -> Result<Vec<i32>, DbError> {
+    let mut rows = Rows::new(tx.engine());
+    for (class, from) in classes {
+        rows.row().set("class_id", class).set("from_rank", from).done();
+    }
+    if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let classes = Rows::list(tx.engine(), classes.iter().copied());
     let sql = tx.either(
-        "select r.v as class_id from unnest($1) as r(v) where (select 1 from queue q
-             where q.class_id = r.v and q.state = 'QUEUED' limit 1) is not null",
-        "select r.value ->> 'v' as class_id from json_each($1) r where (select 1 from queue q
-             where q.class_id = r.value ->> 'v' and q.state = 'QUEUED' limit 1) is not null",
+        "select r.class_id from unnest($1, $2) as r(class_id, from_rank)
+         where (select 1 from queue q where q.class_id = r.class_id and q.state = 'QUEUED'
+                and q.rank >= r.from_rank limit 1) is not null",
+        "select r.value ->> 'class_id' as class_id from json_each($1) r
+         where (select 1 from queue q where q.class_id = r.value ->> 'class_id'
+                and q.state = 'QUEUED' limit 1) is not null",
     );
-    let rows = tx.rows(sql, Args::new().with_rows(classes)).await?;
+    let rows = tx.rows(sql, Args::new().with_columns(rows)).await?;
     rows.iter().map(|row| row.get("class_id")).collect()
 }

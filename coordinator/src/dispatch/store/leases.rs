@@ -24,6 +24,8 @@ pub struct LeaseRow {
     pub max_attempts: u32,
     /// Its class.
     pub class_id: i32,
+    /// Its place in the queue.
+    pub rank: i64,
     /// Miners that must not get it.
     pub excluded: Vec<i64>,
     /// The number of its last event.
@@ -80,12 +82,12 @@ pub async fn lock(
         tx.rows(sql, args).await?;
     }
     let sql = tx.either(
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
                 q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = any(array[q.miner_no])
          where q.job_id = any($1)",
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
                 q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
                 q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = q.miner_no
@@ -102,7 +104,7 @@ pub async fn lock(
 /// Where the database does.
 pub async fn find(tx: &mut Tx, job_id: JobId) -> Result<Option<LeaseRow>, DbError> {
     let sql =
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.excluded,
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
             q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
             q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no where q.job_id = $1";
@@ -135,6 +137,7 @@ fn lease_row(row: &Row) -> Result<LeaseRow, DbError> {
         attempt: small(row, "attempt")?,
         max_attempts: small(row, "max_attempts")?,
         class_id: row.get("class_id")?,
+        rank: row.get("rank")?,
         excluded: row.json("excluded")?,
         event_seq: row.get("event_seq")?,
         expires_at: row.get("expires_at")?,

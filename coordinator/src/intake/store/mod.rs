@@ -8,7 +8,7 @@ mod inputs;
 mod jobs;
 mod shares;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use budget::{Budget, issue_most};
 pub use budget::{fold_promises, promise};
@@ -35,8 +35,8 @@ use crate::ledger::{self, Account};
 pub(super) struct Taken {
     /// One outcome per submission, in order.
     pub views: Vec<Result<JobView, ApiError>>,
-    /// Classes that have a new job.
-    pub classes: BTreeSet<i32>,
+    /// The classes and ranks of new jobs.
+    pub queued: Vec<(i32, i64)>,
     /// Classes that did not exist before.
     pub new_classes: Vec<(i32, Needs)>,
 }
@@ -113,8 +113,8 @@ pub(super) async fn take_in(
     events::store::append(tx, &rows.iter().map(submitted).collect::<Vec<_>>()).await?;
     clients::save_clients(tx, now, &clients).await?;
     book.write(tx, now).await?;
-    let classes = rows.iter().map(|row| row.class_id).collect();
-    Ok(Taken { views, classes, new_classes })
+    let queued = rows.iter().map(|row| (row.class_id, row.place.rank)).collect();
+    Ok(Taken { views, queued, new_classes })
 }
 
 impl Taken {
@@ -122,7 +122,7 @@ impl Taken {
     fn nothing(count: usize, now: Timestamp) -> Self {
         let refused = || Err(controls::Refusal::Paused.to_error(now));
         let views = (0..count).map(|_| refused()).collect();
-        Self { views, classes: BTreeSet::new(), new_classes: Vec::new() }
+        Self { views, queued: Vec::new(), new_classes: Vec::new() }
     }
 }
 

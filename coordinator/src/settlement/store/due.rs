@@ -14,6 +14,17 @@ pub async fn lapsed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<JobId
     job_ids(tx, sql, now, limit).await
 }
 
+/// When the first of the leases lapses that are held. It looks at all of them.
+///
+/// # Errors
+/// Where the database does.
+pub async fn first_lapse(tx: &mut Tx) -> Result<Option<Timestamp>, DbError> {
+    let sql = "select min(lease_expires_at) as first from queue
+               where state in ('ASSIGNED', 'RUNNING')";
+    let row = tx.row(sql, Args::new()).await?;
+    row.map_or(Ok(None), |row| row.get("first"))
+}
+
 /// Jobs that waited longer than they may, at most `limit`, not locked yet.
 ///
 /// # Errors
@@ -34,15 +45,15 @@ async fn job_ids(
     rows.iter().map(|row| row.get("job_id")).collect()
 }
 
-/// Queues the delayed jobs that are due; returns their classes.
+/// Queues the delayed jobs that are due; returns their classes and ranks.
 ///
 /// # Errors
 /// Where the database does.
-pub async fn queue_due(tx: &mut Tx, now: Timestamp) -> Result<Vec<i32>, DbError> {
+pub async fn queue_due(tx: &mut Tx, now: Timestamp) -> Result<Vec<(i32, i64)>, DbError> {
     let sql = "update queue set state = 'QUEUED', due_at = null
-               where state = 'DELAYED' and due_at <= $1 returning class_id";
+               where state = 'DELAYED' and due_at <= $1 returning class_id, rank";
     let rows = tx.rows(sql, Args::new().with(now)).await?;
-    rows.iter().map(|row| row.get("class_id")).collect()
+    rows.iter().map(|row| Ok((row.get("class_id")?, row.get("rank")?))).collect()
 }
 
 /// Removes classes that no live job has, made before `before`.

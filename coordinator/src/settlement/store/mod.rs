@@ -7,7 +7,7 @@ mod refusals;
 mod requeues;
 
 pub use credits::{Accepted, Settled, Terms, accept, settled, terms, uploads};
-pub use due::{forget_classes, lapsed, overdue, queue_due};
+pub use due::{first_lapse, forget_classes, lapsed, overdue, queue_due};
 pub use endings::{Ending, Remains, end, holds};
 use protocol::{JobId, Name, Timestamp};
 pub use refusals::{Refusal, refuse};
