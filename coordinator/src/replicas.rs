@@ -131,7 +131,12 @@ async fn hear(db: Db, dispatch: Dispatch, follow: Follow, own: String) {
     loop {
         match db.listen().await {
             Ok(None) => return,
-            Ok(Some(notices)) => listen(&db, &dispatch, &follow, &own, notices).await,
+            Ok(Some(notices)) => {
+                // What was said while nobody listened.
+                dispatch.heard(&db, None).await;
+                follow.heard(None);
+                listen(&db, &dispatch, &follow, &own, notices).await;
+            }
             Err(error) => tracing::debug!(%error, "cannot listen to the other replicas"),
         }
         tokio::time::sleep(RETRY).await;

@@ -148,7 +148,7 @@ paid_job() {
 		    update queue q set state = 'ASSIGNED', miner_no = 1 + free.n % $2, fence = q.fence + 1,
 		        lease_token = gen_random_uuid(), tokenless = false, leased_at = now(),
 		        lease_expires_at = now() + interval '10 s', deadline_at = now() + interval '1 h',
-		        event_seq = q.event_seq + 1, pct = null, note = null
+		        lease_no = nextval('lease_numbers'), event_seq = q.event_seq + 1, pct = null, note = null
 		    from free where q.job_id = free.job_id
 		    returning q.job_id, q.fence, q.miner_no, q.event_seq),
 		attempt as (
@@ -180,11 +180,10 @@ paid_job() {
 		    select job_id, 3, now(), 'state', completed from $jobs, example;
 		update accounts a set balance = a.balance + e.amount * $1, updated_at = now()
 		    from example_entries e where a.account_id = e.account_id;
-		insert into miner_days (miner_no, day, completed, failed, busy_us)
-		    select miner_no, cast(floor(extract(epoch from now()) / 86400) as integer), count(*), 0, 1000
-		    from receipts where job_id = $ids group by miner_no order by miner_no
-		    on conflict (miner_no, day) do update set completed = miner_days.completed + excluded.completed,
-		        failed = miner_days.failed + excluded.failed, busy_us = miner_days.busy_us + excluded.busy_us;
+		insert into miner_work (day, miner_no, completed, failed, busy_us)
+		    select cast(floor(extract(epoch from now()) / 86400) as integer), array_agg(miner_no),
+		        array_agg(n), array_agg(0), array_agg(1000)
+		    from (select miner_no, count(*) as n from receipts where job_id = $ids group by miner_no) by_miner;
 		commit;
 	SQL
 }

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::controls::Switchboard;
 use crate::db::Db;
 use crate::error::ApiError;
+use crate::replicas::Replicas;
 
 /// How often those are looked for whose time is up.
 const DISMISS_EVERY: Duration = Duration::from_millis(20);
@@ -32,6 +33,7 @@ pub(super) struct Counter {
     pub config: Arc<Config>,
     pub controls: Switchboard,
     pub shared: Arc<Shared>,
+    pub replicas: Arc<Replicas>,
     pub incoming: mpsc::Receiver<Ask>,
     pub takes: Takes,
     pub holdings: Holdings,
@@ -168,8 +170,10 @@ impl Counter {
             unheard.iter().map(|(_, job_id, fence)| (*job_id, *fence)).collect();
         match claim::take_back(&self.db, self.clock.now(), &leases).await {
             Ok(()) => {
-                let jobs = unheard.into_iter().map(|(class, ..)| (class, i64::MIN));
+                let classes: Vec<i32> = unheard.into_iter().map(|(class, ..)| class).collect();
+                let jobs = classes.iter().map(|class| (*class, i64::MIN));
                 self.shared.board().make_ready(jobs);
+                self.replicas.tell_classes(classes);
                 // For those, too, who are not being looked for now.
                 self.shared.wake.notify_one();
             }
@@ -192,10 +196,8 @@ impl Counter {
     fn rest(&self, ready: &Ready, exhausted: &BTreeSet<i32>) {
         let mut board = self.shared.board();
         for class in exhausted {
-            let looked_at = ready.classes.get(class).map(|open| open.wake);
-            if board.ready.get(class).copied() == looked_at {
-                board.ready.remove(class);
-                board.served.rest(*class);
+            if let Some(open) = ready.classes.get(class) {
+                board.rest(*class, open.wake);
             }
         }
     }

@@ -40,3 +40,39 @@ impl Holdings {
         self.0.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::job::{Lease, SlotKind};
+    use protocol::{JobId, LeaseToken, Timestamp};
+
+    use super::*;
+
+    fn held(miner_no: i64, lease_no: i64) -> HeldJob {
+        let expires_at = Timestamp::of_day(20_000);
+        let token = LeaseToken::from_u128(1);
+        HeldJob {
+            job_id: JobId::from_u128(1),
+            miner_no,
+            slot: SlotKind::Cpu,
+            attempt: 1,
+            event_seq: 1,
+            lease: Lease { token, fence: 1, expires_at, deadline: expires_at },
+            lease_no,
+        }
+    }
+
+    #[test]
+    fn a_look_begins_at_the_oldest_lease_that_was_held() {
+        let mut holdings = Holdings::default();
+        let since = |holdings: &Holdings| holdings.since([1, 2].into_iter()).collect::<Vec<_>>();
+        assert_eq!(since(&holdings), [(1, i64::MIN), (2, i64::MIN)]);
+        holdings.hold([held(1, 7), held(1, 5), held(2, 6)].iter());
+        assert_eq!(since(&holdings), [(1, 5), (2, 6)]);
+        // The first is over; of the other miner nothing was looked for.
+        holdings.hold([held(1, 7), held(1, 9)].iter());
+        assert_eq!(since(&holdings), [(1, 7), (2, 6)]);
+        holdings.forget();
+        assert_eq!(since(&holdings), [(1, i64::MIN), (2, i64::MIN)]);
+    }
+}

@@ -18,7 +18,7 @@ pub mod store;
 mod takes;
 pub mod why;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,8 +45,9 @@ use crate::replicas::Replicas;
 /// Above this many classes, those without jobs are forgotten.
 const MAX_CLASSES: usize = 10_000;
 
-/// How often it is looked how far other replicas have served the queue.
-const HELD_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked how far other replicas have served the queue, and whether all classes that
+/// are taken for ready have jobs.
+const ALL_EVERY: Duration = Duration::from_secs(10);
 
 /// A handle on the corridor.
 #[derive(Debug, Clone)]
@@ -75,8 +76,8 @@ struct Board {
     floors: Floors,
     draining: bool,
     served: Served,
-    /// When it was last looked how far others have served.
-    held_at: Option<Instant>,
+    /// When everything was last looked at.
+    looked_at: Option<Instant>,
 }
 
 /// How far the queue is served: the highest rank that was handed out of each class that has more,
@@ -161,26 +162,34 @@ impl Board {
         }
     }
 
-    /// Whether it is time to look how far others have served.
-    fn looks_at_held(&mut self) -> bool {
+    /// A class turned out to have no more jobs; unless it was woken since.
+    fn rest(&mut self, class: i32, looked_at: u64) {
+        if self.ready.get(&class) == Some(&looked_at) {
+            self.ready.remove(&class);
+            self.served.rest(class);
+            self.floors.rest(class);
+        }
+    }
+
+    /// Whether it is time to look at everything.
+    fn looks_at_all(&mut self) -> bool {
         let now = Instant::now();
-        let due = self.held_at.is_none_or(|at| now.duration_since(at) >= HELD_EVERY);
+        let due = self.looked_at.is_none_or(|at| now.duration_since(at) >= ALL_EVERY);
         if due {
-            self.held_at = Some(now);
+            self.looked_at = Some(now);
         }
         due
     }
 }
 
 impl Shared {
-    /// Makes classes ready if all of them are known here.
+    /// Makes those of some classes ready that are known here; whether all are.
     fn wake_known(&self, classes: &[i32]) -> bool {
         let mut board = self.board();
-        let known = classes.iter().all(|class| board.classes.contains(*class));
-        if known {
-            board.make_ready(classes.iter().map(|class| (*class, i64::MIN)));
-        }
-        known
+        let (known, unknown): (Vec<i32>, Vec<i32>) =
+            classes.iter().partition(|class| board.classes.contains(**class));
+        board.make_ready(known.into_iter().map(|class| (class, i64::MIN)));
+        unknown.is_empty()
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -211,6 +220,7 @@ impl Dispatch {
             controls: controls.clone(),
             shared: Arc::clone(&shared),
             incoming,
+            replicas: Arc::clone(&replicas),
             takes: Takes::default(),
             holdings: Holdings::default(),
         };
@@ -295,16 +305,16 @@ impl Dispatch {
     }
 }
 
-/// Looks what other replicas did: queued jobs, and the classes of these.
+/// Looks what other replicas did: queued jobs, and the classes of these. What is known to be ready is
+/// looked at now and then only.
 async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
-    let (known_ready, looks_at_held) = {
+    let (known, at_all) = {
         let mut board = shared.board();
-        (board.ready.keys().copied().collect::<Vec<i32>>(), board.looks_at_held())
+        (board.ready.clone(), board.looks_at_all())
     };
+    let besides: Vec<i32> = if at_all { Vec::new() } else { known.keys().copied().collect() };
     let mut tx = db.read().await?;
-    let mut ready = store::ready_classes(&mut tx, &known_ready).await?;
-    ready.extend(known_ready);
-    ready.sort_unstable();
+    let ready: HashSet<i32> = store::ready_classes(&mut tx, &besides).await?.into_iter().collect();
     let unknown: Vec<i32> = {
         let mut board = shared.board();
         if board.classes.len() > MAX_CLASSES {
@@ -315,18 +325,24 @@ async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
         ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
     };
     let classes = store::classes(&mut tx, unknown).await?;
-    let held = if looks_at_held { store::held_ranks(&mut tx).await? } else { Vec::new() };
+    let held = if at_all { store::held_ranks(&mut tx).await? } else { Vec::new() };
     drop(tx);
     let mut board = shared.board();
-    for (class, kind, rank) in held {
-        board.served.reach(class, kind, rank);
-    }
-    board.served.classes.retain(|class, _| ready.binary_search(class).is_ok());
     for (class, needs) in classes {
         board.classes.insert(class, needs);
     }
     let unready: Vec<i32> =
-        ready.into_iter().filter(|class| !board.ready.contains_key(class)).collect();
+        ready.iter().copied().filter(|class| !board.ready.contains_key(class)).collect();
     board.make_ready(unready.into_iter().map(|class| (class, i64::MIN)));
+    if at_all {
+        for (class, kind, rank) in held {
+            board.served.reach(class, kind, rank);
+        }
+        for (class, wake) in known.into_iter().filter(|(class, _)| !ready.contains(class)) {
+            board.rest(class, wake);
+        }
+        let Board { served, ready, .. } = &mut *board;
+        served.classes.retain(|class, _| ready.contains_key(class));
+    }
     Ok(())
 }

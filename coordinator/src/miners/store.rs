@@ -254,7 +254,7 @@ pub async fn days(tx: &mut Tx, nos: &[i64]) -> Result<HashMap<i64, Vec<Day>>, Db
                select n, w.day, 0, c, f, b from miner_work w
                cross join lateral unnest(w.miner_no, w.completed, w.failed, w.busy_us)
                    as r(n, c, f, b)
-               where n = any($1)) both_of_them
+               where n = any($1)) days_and_work
          group by miner_no, day",
         "select miner_no, day, sum(up_us) as up_us, sum(completed) as completed,
                 sum(failed) as failed, sum(busy_us) as busy_us

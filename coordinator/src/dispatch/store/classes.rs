@@ -38,7 +38,8 @@ pub async fn ready_classes(tx: &mut Tx, besides: &[i32]) -> Result<Vec<i32>, DbE
         "select c.class_id from classes c where c.class_id <> all($1) and (select 1 from queue q
              where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null",
         "select c.class_id from classes c
-         where c.class_id not in (select value ->> 'v' from json_each($1)) and (select 1 from queue q
+         where c.class_id not in (select value ->> 'v' from json_each($1))
+           and (select 1 from queue q
              where q.class_id = c.class_id and q.state = 'QUEUED' limit 1) is not null",
     );
     let rows = tx.rows(sql, Args::new().with_rows(besides)).await?;

@@ -82,14 +82,16 @@ pub async fn lock(
         tx.rows(sql, args).await?;
     }
     let sql = tx.either(
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
-                q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
-                q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank,
+                q.excluded, q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless,
+                q.lease_token, q.leased_at, q.lease_expires_at, q.deadline_at,
+                m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = any(array[q.miner_no])
          where q.job_id = any($1)",
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
-                q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token,
-                q.leased_at, q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank,
+                q.excluded, q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless,
+                q.lease_token, q.leased_at, q.lease_expires_at, q.deadline_at,
+                m.miner_id, m.wallet, m.pubkey
          from queue q left join miners m on m.miner_no = q.miner_no
          where q.job_id in (select value ->> 'v' from json_each($1))",
     );
@@ -104,9 +106,10 @@ pub async fn lock(
 /// Where the database does.
 pub async fn find(tx: &mut Tx, job_id: JobId) -> Result<Option<LeaseRow>, DbError> {
     let sql =
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank, q.excluded,
-            q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless, q.lease_token, q.leased_at,
-            q.lease_expires_at, q.deadline_at, m.miner_id, m.wallet, m.pubkey
+        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank,
+            q.excluded, q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless,
+            q.lease_token, q.leased_at, q.lease_expires_at, q.deadline_at,
+            m.miner_id, m.wallet, m.pubkey
      from queue q left join miners m on m.miner_no = q.miner_no where q.job_id = $1";
     let row = tx.row(sql, Args::new().with(job_id)).await?;
     row.as_ref().map(lease_row).transpose()

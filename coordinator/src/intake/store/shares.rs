@@ -63,7 +63,8 @@ async fn first_of(
          where foremost is not null",
         "select * from (
              select c.class_id, (select q.rank from queue q
-                 where q.class_id = c.class_id and q.state = 'QUEUED' order by q.rank limit 1) as foremost
+                 where q.class_id = c.class_id and q.state = 'QUEUED'
+                 order by q.rank limit 1) as foremost
              from classes c where c.class_id in (select value ->> 'v' from json_each($1))) by_class
          where foremost is not null",
     );
