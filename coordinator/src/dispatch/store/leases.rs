@@ -105,8 +105,7 @@ pub async fn lock(
 /// # Errors
 /// Where the database does.
 pub async fn find(tx: &mut Tx, job_id: JobId) -> Result<Option<LeaseRow>, DbError> {
-    let sql =
-        "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank,
+    let sql = "select q.job_id, q.state, q.fence, q.attempt, q.max_attempts, q.class_id, q.rank,
             q.excluded, q.event_seq, q.expires_at, q.progress_at, q.miner_no, q.tokenless,
             q.lease_token, q.leased_at, q.lease_expires_at, q.deadline_at,
             m.miner_id, m.wallet, m.pubkey
