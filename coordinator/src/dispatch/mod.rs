@@ -171,6 +171,15 @@ impl Board {
         }
     }
 
+    /// Forgets all classes, so that those that have jobs are looked for anew.
+    fn forget(&mut self) {
+        self.classes.clear();
+        self.ready.clear();
+        self.served.classes.clear();
+        self.floors = Floors::default();
+        self.looked_at = None;
+    }
+
     /// Whether it is time to look at everything.
     fn looks_at_all(&mut self) -> bool {
         let now = Instant::now();
@@ -310,18 +319,16 @@ impl Dispatch {
 async fn refresh(db: &Db, shared: &Shared) -> Result<(), DbError> {
     let (known, at_all) = {
         let mut board = shared.board();
+        if board.classes.len() > MAX_CLASSES {
+            board.forget();
+        }
         (board.ready.clone(), board.looks_at_all())
     };
     let besides: Vec<i32> = if at_all { Vec::new() } else { known.keys().copied().collect() };
     let mut tx = db.read().await?;
     let ready: HashSet<i32> = store::ready_classes(&mut tx, &besides).await?.into_iter().collect();
     let unknown: Vec<i32> = {
-        let mut board = shared.board();
-        if board.classes.len() > MAX_CLASSES {
-            board.classes.clear();
-            board.ready.clear();
-            board.served.classes.clear();
-        }
+        let board = shared.board();
         ready.iter().copied().filter(|class| !board.classes.contains(*class)).collect()
     };
     let classes = store::classes(&mut tx, unknown).await?;

@@ -227,7 +227,7 @@ struct Failure {
 struct Sheet {
     endings: Vec<Ending>,
     requeues: Vec<Requeue>,
-    /// Classes that have a queued job by it.
+    /// The classes and ranks of jobs that are queued by it.
     woken: Vec<(i32, i64)>,
 }
 
