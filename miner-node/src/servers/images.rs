@@ -282,10 +282,10 @@ pub fn checkpoints(body: &[u8]) -> Result<Vec<Checkpoint>, ServerError> {
 
 /// Width and height of a PNG, which has to be there from its signature to its trailer.
 pub fn dimensions(png: &[u8]) -> Option<(u32, u32)> {
-    let rest = png.strip_prefix(SIGNATURE)?;
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
-    let size = (number(rest.get(..4)?)?, number(rest.get(4..8)?)?);
-    png.ends_with(TRAILER).then_some(size)
+    let (width, rest) = png.strip_prefix(SIGNATURE)?.split_first_chunk()?;
+    let (height, rest) = rest.split_first_chunk()?;
+    // Behind what was read: the trailer begins with zeros, which are numbers, too.
+    rest.ends_with(TRAILER).then(|| (u32::from_be_bytes(*width), u32::from_be_bytes(*height)))
 }
 
 #[cfg(test)]
